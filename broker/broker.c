@@ -1,0 +1,122 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * See broker.h: makes and frees what all workers share, and posts to all of them what the
+ * program is told from outside.
+ */
+#include "broker/broker.h"
+
+#include "broker/broker_state.h"
+#include "broker/log.h"
+#include "broker/session.h"
+#include "broker/store/store.h"
+#include "broker/sys.h"
+
+#include <stdlib.h>
+
+enum { SETTLE_ROUNDS = 10000 };
+
+static void keep_config(struct broker *broker, struct config *config)
+{
+    pthread_mutex_lock(&broker->config_lock);
+    broker->configs = realloc(broker->configs,
+                              (broker->config_count + 1) * sizeof *broker->configs);
+    CHECK(broker->configs);
+    broker->configs[broker->config_count++] = config_ref(config);
+    pthread_mutex_unlock(&broker->config_lock);
+}
+
+struct broker *broker_new(struct config *config, unsigned workers, const struct broker_env *env)
+{
+    struct broker *broker = calloc(1, sizeof *broker);
+    CHECK(broker && workers > 0);
+    broker->env = *env;
+    env->random(&broker->seed, sizeof broker->seed);
+    pthread_mutex_init(&broker->config_lock, NULL);
+    keep_config(broker, config);
+    broker->owns_store = !env->store;
+    broker->store = env->store ? env->store : memory_store_new();
+    broker->table = session_table_new(broker->seed);
+    broker->tree = tree_new(broker->seed);
+    CHECK(broker->tree);
+    atomic_init(&broker->generation, tree_generation(broker->tree));
+    broker->retained = retained_new(broker->seed);
+    broker->groups = groups_new(broker->seed);
+    broker->worker_count = workers;
+    broker->workers = calloc(workers, sizeof(struct worker *));
+    CHECK(broker->workers);
+    for (unsigned i = 0; i < workers; i++) {
+        broker->workers[i] = worker_new(broker, i, env->now);
+        broker->workers[i]->config = config_ref(config);
+    }
+    sys_start(broker->workers[0]);
+    return broker;
+}
+
+/* Without threads: lets mail that is on its way arrive, so that fences pass and sessions that
+ * have ended are freed. */
+static void settle(struct broker *broker)
+{
+    bool more = true;
+    for (unsigned round = 0; more && round < SETTLE_ROUNDS; round++) {
+        more = false;
+        for (unsigned i = 0; i < broker->worker_count; i++) {
+            struct worker *worker = broker->workers[i];
+            worker_receive(worker, worker->now);
+            more |= worker_finish(worker, worker->now);
+        }
+        for (unsigned i = 0; i < broker->worker_count; i++)
+            more |= broker->workers[i]->mailbox.mails.count > 0;
+    }
+}
+
+void broker_free(struct broker *broker)
+{
+    settle(broker);
+    session_table_free(broker->table);
+    groups_free(broker->groups);
+    for (unsigned i = 0; i < broker->worker_count; i++)
+        worker_free(broker->workers[i]);
+    retained_free(broker->retained);
+    tree_free(broker->tree);
+    if (broker->owns_store)
+        broker->store->ops->free(broker->store);
+    for (size_t i = 0; i < broker->config_count; i++)
+        config_unref(broker->configs[i]);
+    pthread_mutex_destroy(&broker->config_lock);
+    free(broker->configs);
+    free(broker->workers);
+    free(broker);
+}
+
+unsigned broker_worker_count(const struct broker *broker)
+{
+    return broker->worker_count;
+}
+
+struct worker *broker_worker(struct broker *broker, unsigned index)
+{
+    return broker->workers[index];
+}
+
+void broker_stop(struct broker *broker)
+{
+    for (unsigned i = 0; i < broker->worker_count; i++)
+        worker_post_now(broker->workers[i], &(struct mail){ .kind = MAIL_STOP }, 1);
+}
+
+void broker_reload(struct broker *broker, struct config *config)
+{
+    keep_config(broker, config);
+    for (unsigned i = 0; i < broker->worker_count; i++)
+        worker_post_now(broker->workers[i],
+                        &(struct mail){ .kind = MAIL_CONFIG, .target = config_ref(config) }, 1);
+}
+
+void broker_dump(struct broker *broker)
+{
+    log_emit(LEVEL_NOTICE, "%zu sessions, %lu retained messages of %lu bytes",
+             session_table_count(broker->table), (unsigned long)retained_count(broker->retained),
+             (unsigned long)retained_bytes(broker->retained));
+    for (unsigned i = 0; i < broker->worker_count; i++)
+        worker_post_now(broker->workers[i], &(struct mail){ .kind = MAIL_DUMP }, 1);
+}

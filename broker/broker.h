@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The broker: what all workers share (session table, topic tree, retained messages, groups,
+ * store, configuration), and its life:
+ * made before the workers' threads start, freed after they have ended.
+ */
+#pragma once
+
+#include "broker/err.h"
+#include "mqtt/span.h"
+
+struct broker;
+struct config;
+struct store;
+struct worker;
+
+struct broker_env {
+    void (*random)(void *bytes, size_t len); /* unpredictable bytes; any thread */
+    uint64_t now;                            /* milliseconds since 1970 */
+    const char *version;                     /* for $SYS/broker/version */
+    struct store *store;                     /* borrowed; NULL: the memory store */
+};
+
+/* Takes its own reference to the configuration. Aborts without memory. */
+struct broker *broker_new(struct config *config, unsigned workers, const struct broker_env *env);
+/* Only when no worker runs any more and every connection is freed. */
+void broker_free(struct broker *broker);
+
+unsigned broker_worker_count(const struct broker *broker);
+struct worker *broker_worker(struct broker *broker, unsigned index);
+
+/* Any thread: every worker closes its connections with 0x8B (wills are sent, see broker/will.h).
+ * The transport then waits for its links to close. */
+void broker_stop(struct broker *broker);
+/* Any thread: from now on the live options of `config` hold. Takes its own reference. */
+void broker_reload(struct broker *broker, struct config *config);
+/* Any thread: log what there is (sessions, subscriptions, memory), as SIGUSR1/2 ask. */
+void broker_dump(struct broker *broker);

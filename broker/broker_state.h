@@ -1,0 +1,31 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What all workers share, for the files of broker/ alone.
+ */
+#pragma once
+
+#include "broker/broker.h"
+#include "broker/config.h"
+#include "broker/group.h"
+#include "broker/retained.h"
+#include "broker/router.h"
+#include "broker/session_table.h"
+#include "broker/worker_state.h"
+
+struct broker {
+    struct broker_env env;       /* (i) */
+    uint64_t seed;               /* (i) of every hash table */
+    struct worker **workers;     /* (i) */
+    unsigned worker_count;       /* (i) */
+    struct store *store;         /* (i) */
+    bool owns_store;             /* (i) */
+    struct session_table *table; /* its own lock */
+    struct tree *tree;           /* readers: worker.reading; writers: all of them */
+    _Atomic uint64_t generation; /* (a) of the tree, readable without a lock */
+    struct retained *retained;   /* its own locks */
+    struct groups *groups;       /* its own lock */
+    pthread_mutex_t
+        config_lock; /* configurations ever loaded: connections keep pointers to their listeners */
+    struct config **configs;
+    size_t config_count;
+};

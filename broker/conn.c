@@ -1,0 +1,411 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The life of a connection: bytes become packets, packets go to their handlers (conn_in.c,
+ * conn_connect.c), deadlines are watched, and conn_end() is the one
+ * way in which it ends. Runs on the connection's worker; never touches a socket.
+ */
+#include "broker/conn.h"
+
+#include "broker/broker_state.h"
+#include "broker/conn_state.h"
+#include "broker/log.h"
+#include "broker/session.h"
+#include "broker/takeover.h"
+#include "broker/will.h"
+
+#include <stdlib.h>
+
+enum {
+    CONNECT_DEADLINE = 10000, /* milliseconds until CONNECT must be complete */
+    HELD_MAX = 256 * 1024, /* bytes held while the session is on its way; then it is left unread */
+    PARTIAL_FIRST = 1024,  /* first allocation for an incomplete packet */
+};
+
+static timer_fn conn_timer;
+
+struct conn *conn_new(struct worker *worker, struct link *link, const struct conn_origin *origin,
+                      uint64_t now)
+{
+    struct conn *conn = calloc(1, sizeof *conn + origin->address.len + 1);
+    if (!conn)
+        return NULL;
+    memcpy(conn->address, origin->address.data, origin->address.len);
+    conn->address_len = (uint32_t)origin->address.len;
+    conn->link = link;
+    conn->worker = worker;
+    conn->config = config_ref(worker->config);
+    conn->listener = origin->listener;
+    conn->max_packet = MQTT_MAX_REMAINING + MQTT_MAX_FIXED_HEADER;
+    conn->last_in = now;
+    conn->timer.fire = conn_timer;
+    worker->now = now;
+    wheel_set(&worker->wheel, &conn->timer, now + CONNECT_DEADLINE);
+    list_append(&worker->conns, &conn->worker_node);
+    atomic_fetch_add_explicit(&worker->connections, 1, memory_order_relaxed);
+    STAT_ADD(&worker->stats, connections, 1);
+    if (worker->stopping)
+        conn_end(conn, END_SHUTDOWN, MQTT_SERVER_SHUTTING_DOWN, "the server shuts down", now);
+    return conn;
+}
+
+static void free_aliases(struct topic_alias *aliases, unsigned count)
+{
+    if (!aliases)
+        return;
+    for (unsigned i = 0; i < count; i++)
+        free(aliases[i].topic);
+    free(aliases);
+}
+
+void conn_free(struct conn *conn)
+{
+    if (!conn)
+        return;
+    if (conn->phase != CONN_CLOSED)
+        conn_lost(conn, NULL, conn->worker->now);
+    list_remove(&conn->worker_node);
+    list_remove(&conn->ready_node);
+    list_remove(&conn->waiting_node);
+    wheel_cancel(&conn->timer);
+    atomic_fetch_sub_explicit(&conn->worker->connections, 1, memory_order_relaxed);
+    replies_done(&conn->replies);
+    unfinished_free(conn->unfinished);
+    message_unref(conn->will);
+    free_aliases(conn->aliases_in, conn->listener->max_topic_alias);
+    free_aliases(conn->aliases_out, conn->aliases_out_max);
+    free(conn->partial);
+    config_unref(conn->config);
+    free(conn);
+}
+
+struct span conn_client_id(const struct conn *conn)
+{
+    return conn->session ? session_client_id(conn->session) : (struct span){ 0 };
+}
+
+/* ---- ending ---- */
+
+static void log_end(const struct conn *conn, enum conn_end end, enum mqtt_reason reason,
+                    const char *why)
+{
+    char name[LOG_QUOTE_MAX] = "<unknown>";
+    if (!conn->config->connection_messages)
+        return;
+    if (conn->session)
+        log_quote(name, sizeof name, conn->session->client_id, conn->session->client_id_len);
+    if (end == END_DISCONNECT || end == END_DISCONNECT_WITH_WILL)
+        log_emit(LEVEL_NOTICE, "Client %s [%s] disconnected.", name, conn->address);
+    else if (reason == MQTT_SUCCESS)
+        log_emit(LEVEL_NOTICE, "Client %s [%s] %s.", name, conn->address, why);
+    else
+        log_emit(LEVEL_NOTICE, "Client %s [%s] disconnected by the server: %s (0x%02X, %s).", name,
+                 conn->address, why, reason, mqtt_reason_name(reason));
+}
+
+/* What a version 5 client is told; before CONNACK there is nothing that DISCONNECT could end. */
+static void say_goodbye(struct conn *conn, enum conn_end end, enum mqtt_reason reason)
+{
+    if (end == END_DISCONNECT || end == END_DISCONNECT_WITH_WILL || end == END_NETWORK)
+        return;
+    if (conn->version != MQTT_V5 || conn->phase != CONN_OPEN || !conn->connack_sent)
+        return;
+    uint8_t *packet = malloc(4);
+    if (!packet)
+        return;
+    size_t len = mqtt_encode_packet(packet, 4, MQTT_DISCONNECT << 4, MQTT_V311,
+                                    span_of(&(uint8_t){ (uint8_t)reason }, 1), (struct span){ 0 },
+                                    (struct span){ 0 });
+    conn_reply_packet(conn, packet, len, MQTT_DISCONNECT, 0);
+}
+
+void conn_end(struct conn *conn, enum conn_end end, enum mqtt_reason reason, const char *why,
+              uint64_t now)
+{
+    if (conn->phase == CONN_CLOSED)
+        return;
+    struct session *session = conn->session;
+    log_end(conn, end, reason, why);
+    replies_drop_waiting(conn);
+    say_goodbye(conn, end, reason);
+    conn->phase = CONN_CLOSED;
+    conn->lost = end == END_NETWORK;
+    wheel_cancel(&conn->timer);
+    if (conn->claim) {
+        claim_abandon(conn->claim);
+        conn->claim = NULL;
+    }
+    if (session) {
+        session->expiry = conn->session_expiry;
+        will_decide(conn, end, now);
+        session_detach(conn->worker, session, now);
+    }
+    if (conn->counted)
+        STAT_ADD(&conn->worker->stats, clients_connected, -1);
+    conn->counted = false;
+    free(conn->partial);
+    conn->partial = NULL;
+    conn->partial_len = conn->partial_room = 0;
+    if (conn->lost)
+        return;
+    worker_ready(conn->worker, conn);
+    conn->link->ops->close(conn->link);
+}
+
+void conn_close(struct conn *conn, enum mqtt_reason reason, const char *why, uint64_t now)
+{
+    conn_end(conn, END_SERVER, reason, why, now);
+}
+
+void conn_lost(struct conn *conn, const char *why, uint64_t now)
+{
+    conn_end(conn, END_NETWORK, MQTT_SUCCESS, why ? why : "closed its connection", now);
+    conn->lost = true;
+    list_remove(&conn->ready_node);
+}
+
+/* ---- bytes in ---- */
+
+/* Appends to the partial packet, which grows as bytes arrive: a length that was only promised
+ * allocates nothing. */
+static bool keep(struct conn *conn, struct span bytes)
+{
+    size_t need = conn->partial_len + bytes.len;
+    if (need > conn->partial_room) {
+        size_t room = conn->partial_room ? conn->partial_room : PARTIAL_FIRST;
+        while (room < need)
+            room *= 2;
+        uint8_t *grown = realloc(conn->partial, room);
+        if (!grown)
+            return false;
+        conn->partial = grown;
+        conn->partial_room = room;
+    }
+    memcpy(conn->partial + conn->partial_len, bytes.data, bytes.len);
+    conn->partial_len = need;
+    return true;
+}
+
+static void handle_packet(struct conn *conn, const struct mqtt_frame *frame, struct span body,
+                          uint64_t now)
+{
+    const char *why = NULL;
+    conn->last_in = now;
+    STAT_ADD(&conn->worker->stats, packets_received, 1);
+    if (conn->phase == CONN_NEW) {
+        if (frame->type == MQTT_CONNECT && frame->flags == 0)
+            on_connect(conn, body, now);
+        else /* [MQTT5-3.1.0-1] */
+            conn_close(conn, MQTT_PROTOCOL_ERROR, "its first packet is not CONNECT", now);
+        return;
+    }
+    packet_fn *handler = conn_handler(frame->type);
+    if (!mqtt_flags_valid(frame, conn->version)) {
+        conn_close(conn, MQTT_MALFORMED_PACKET, "invalid flags in a packet's first byte", now);
+        return;
+    }
+    if (!handler) {
+        conn_close(conn, MQTT_PROTOCOL_ERROR,
+                   "sent a packet that only a server may send, or a second CONNECT", now);
+        return;
+    }
+    enum mqtt_reason reason = handler(conn, frame, body, now, &why);
+    if (reason != MQTT_SUCCESS)
+        conn_close(conn, reason, why ? why : "sent a packet that is not valid", now);
+}
+
+/* Whether the packet may be taken in at all; else the connection is closed. */
+static bool size_allowed(struct conn *conn, const struct mqtt_frame *frame, uint64_t now)
+{
+    if ((uint64_t)frame->header_len + frame->body_len <= conn->config->max_packet_size)
+        return true;
+    conn_close(conn, MQTT_PACKET_TOO_LARGE, "sent a packet larger than max_packet_size", now);
+    return false;
+}
+
+/* Feeds the rest of an incomplete packet; returns how many bytes it took. */
+static size_t feed_partial(struct conn *conn, struct span bytes, uint64_t now)
+{
+    struct mqtt_frame frame;
+    size_t taken = 0;
+    for (;;) {
+        struct span have = span_of(conn->partial, conn->partial_len);
+        size_t want = 1; /* of an incomplete header */
+        switch (mqtt_frame_parse(have, &frame)) {
+        case MQTT_FRAME_BAD:
+            conn_close(conn, MQTT_MALFORMED_PACKET, "malformed remaining length", now);
+            return taken;
+        case MQTT_FRAME_SHORT: break;
+        case MQTT_FRAME_HEAD:
+            if (!size_allowed(conn, &frame, now))
+                return taken;
+            want = frame.header_len + frame.body_len - have.len;
+            break;
+        case MQTT_FRAME_WHOLE: {
+            uint8_t *packet = conn->partial;
+            conn->partial = NULL;
+            conn->partial_len = conn->partial_room = 0;
+            if (size_allowed(conn, &frame, now))
+                handle_packet(conn, &frame, span_of(packet + frame.header_len, frame.body_len),
+                              now);
+            free(packet);
+            return taken;
+        }
+        }
+        if (want > bytes.len - taken)
+            want = bytes.len - taken;
+        if (want == 0)
+            return taken;
+        if (!keep(conn, span_of(bytes.data + taken, want))) {
+            conn_close(conn, MQTT_QUOTA_EXCEEDED, "no memory for its packet", now);
+            return taken;
+        }
+        taken += want;
+    }
+}
+
+static void hold(struct conn *conn, struct span bytes, uint64_t now)
+{
+    if (!keep(conn, bytes))
+        conn_close(conn, MQTT_QUOTA_EXCEEDED, "no memory for what it sent", now);
+    else if (conn->partial_len > HELD_MAX && !conn->paused) {
+        conn->paused = true;
+        conn->link->ops->pause(conn->link, true);
+    }
+}
+
+/* Packets straight from the chunk, until one is incomplete or the connection takes no more. */
+static struct span feed_whole(struct conn *conn, struct span rest, uint64_t now)
+{
+    struct mqtt_frame frame;
+    while (rest.len > 0 && conn->phase != CONN_CLOSED && conn->phase != CONN_CLAIMING) {
+        enum mqtt_frame_status status = mqtt_frame_parse(rest, &frame);
+        if (status != MQTT_FRAME_WHOLE)
+            break;
+        if (!size_allowed(conn, &frame, now))
+            break;
+        size_t size = (size_t)frame.header_len + frame.body_len;
+        handle_packet(conn, &frame, span_of(rest.data + frame.header_len, frame.body_len), now);
+        rest = span_of(rest.data + size, rest.len - size);
+    }
+    return rest;
+}
+
+static void feed(struct conn *conn, struct span rest, uint64_t now)
+{
+    while (rest.len > 0) {
+        if (conn->phase == CONN_CLOSED)
+            return;
+        if (conn->phase == CONN_CLAIMING) {
+            hold(conn, rest, now);
+            return;
+        }
+        if (conn->partial_len == 0)
+            rest = feed_whole(conn, rest, now);
+        if (rest.len == 0 || conn->phase == CONN_CLOSED || conn->phase == CONN_CLAIMING)
+            continue;
+        size_t taken = feed_partial(conn, rest, now);
+        rest = span_of(rest.data + taken, rest.len - taken);
+    }
+}
+
+/* A connection is left unread only while as many publishes as it may have are unacknowledged
+ * because of us. */
+void conn_watch_backlog(struct conn *conn, uint64_t now)
+{
+    bool behind = conn_is_behind(conn);
+    if (conn->phase != CONN_OPEN || behind == conn->paused)
+        return;
+    conn->paused = behind;
+    conn->stuck_since = behind ? now : 0;
+    if (!behind)
+        conn->last_in = now; /* while we did not read, its keep-alive stood still */
+    conn->link->ops->pause(conn->link, behind);
+    conn_set_timer(conn);
+}
+
+void conn_feed(struct conn *conn, struct span bytes, uint64_t now)
+{
+    conn->worker->now = now;
+    STAT_ADD(&conn->worker->stats, bytes_received, bytes.len);
+    feed(conn, bytes, now);
+    conn_watch_backlog(conn, now);
+}
+
+void conn_feed_held(struct conn *conn, uint64_t now)
+{
+    uint8_t *held = conn->partial;
+    size_t len = conn->partial_len;
+    conn->partial = NULL;
+    conn->partial_len = conn->partial_room = 0;
+    if (conn->paused) {
+        conn->paused = false;
+        conn->link->ops->pause(conn->link, false);
+    }
+    feed(conn, span_of(held, len), now);
+    free(held);
+    conn_watch_backlog(conn, now);
+}
+
+/* ---- deadlines ---- */
+
+/* 1.5 times the keep-alive [MQTT5-3.1.2-22]. */
+static uint64_t keep_alive_ends(const struct conn *conn)
+{
+    if (conn->keep_alive == 0 || conn->paused)
+        return UINT64_MAX;
+    return conn->last_in + (uint64_t)conn->keep_alive * 1500;
+}
+
+static uint64_t stuck_ends(const struct conn *conn)
+{
+    uint64_t limit = conn->choked ? conn->config->write_timeout
+                                  : conn->config->backpressure_timeout;
+    if (!conn->stuck_since || limit == 0)
+        return UINT64_MAX;
+    return conn->stuck_since + limit * 1000;
+}
+
+void conn_set_timer(struct conn *conn)
+{
+    uint64_t due = keep_alive_ends(conn);
+    if (stuck_ends(conn) < due)
+        due = stuck_ends(conn);
+    if (due == UINT64_MAX)
+        wheel_cancel(&conn->timer);
+    else
+        wheel_set(&conn->worker->wheel, &conn->timer, due);
+}
+
+static void conn_timer(struct timer *timer, uint64_t now)
+{
+    struct conn *conn = CONTAINER_OF(timer, struct conn, timer);
+    if (conn->phase == CONN_NEW || conn->phase == CONN_CLAIMING) {
+        conn_close(conn, MQTT_UNSPECIFIED_ERROR, "no CONNECT within the time allowed", now);
+        return;
+    }
+    if (keep_alive_ends(conn) <= now) {
+        conn_close(conn, MQTT_KEEP_ALIVE_TIMEOUT, "exceeded its keep-alive time", now);
+        return;
+    }
+    if (stuck_ends(conn) <= now && conn->choked) {
+        conn_close(conn, MQTT_UNSPECIFIED_ERROR, "did not read what it was sent", now);
+        return;
+    }
+    if (stuck_ends(conn) <= now) {
+        conn->stuck_since = now;
+        conn_fail_waiting(conn, now);
+    }
+    if (conn->phase == CONN_OPEN)
+        conn_set_timer(conn);
+}
+
+void conn_choked(struct conn *conn, bool choked, uint64_t now)
+{
+    conn->choked = choked;
+    if (conn->phase != CONN_OPEN)
+        return;
+    conn->stuck_since = choked ? now : 0;
+    if (!choked)
+        worker_ready(conn->worker, conn);
+    conn_set_timer(conn);
+}

@@ -1,0 +1,479 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a client sends after CONNECT, one handler a packet type. A handler reads as the list of
+ * rules that hold, in the order that makes them true, and
+ * returns what the connection is closed with, or MQTT_SUCCESS. Runs on the connection's worker.
+ */
+#include "broker/broker_state.h"
+#include "broker/conn_state.h"
+#include "broker/log.h"
+#include "broker/session.h"
+#include "mqtt/topic.h"
+
+#include <stdlib.h>
+
+#define SYS_PREFIX "$SYS"
+
+/* ---- PUBLISH ---- */
+
+/* Sets the topic from its alias, or the alias from the topic [MQTT5-3.3.2-8 to -12]. */
+static enum mqtt_reason resolve_alias(struct conn *conn, struct mqtt_publish *publish)
+{
+    uint16_t max = conn->listener->max_topic_alias;
+    if (!mqtt_has(&publish->props, MQTT_PROP_TOPIC_ALIAS))
+        return MQTT_SUCCESS;
+    uint16_t number = publish->props.topic_alias;
+    if (number == 0 || number > max)
+        return MQTT_TOPIC_ALIAS_INVALID;
+    if (!conn->aliases_in) {
+        conn->aliases_in = calloc(max, sizeof *conn->aliases_in);
+        if (!conn->aliases_in)
+            return MQTT_QUOTA_EXCEEDED;
+    }
+    struct topic_alias *alias = &conn->aliases_in[number - 1];
+    if (publish->topic.len == 0) {
+        publish->topic = span_of(alias->topic, alias->len);
+        return alias->topic ? MQTT_SUCCESS : MQTT_PROTOCOL_ERROR;
+    }
+    uint8_t *copy = malloc(publish->topic.len);
+    if (!copy)
+        return MQTT_QUOTA_EXCEEDED;
+    memcpy(copy, publish->topic.data, publish->topic.len);
+    free(alias->topic);
+    *alias = (struct topic_alias){ .topic = copy, .len = (uint32_t)publish->topic.len };
+    return MQTT_SUCCESS;
+}
+
+/* What ends the connection. */
+static enum mqtt_reason check_publish(struct conn *conn, const struct mqtt_publish *publish)
+{
+    uint32_t receive_max = conn->config->max_inflight_messages;
+    if (publish->qos > conn->listener->max_qos)
+        return MQTT_QOS_NOT_SUPPORTED; /* [MQTT5-3.2.2-11] */
+    if (publish->retain && !conn->config->retain_available)
+        return MQTT_RETAIN_NOT_SUPPORTED; /* [MQTT5-3.2.2-14] */
+    if (conn->version == MQTT_V5 && publish->qos > 0 && receive_max &&
+        conn->unacknowledged >= receive_max)
+        return MQTT_RECEIVE_MAXIMUM_EXCEEDED; /* [MQTT5-3.3.4-9] */
+    return MQTT_SUCCESS;
+}
+
+/* What is answered in the acknowledgement, and the message is not taken. */
+static enum mqtt_reason refuse_publish(const struct conn *conn, const struct mqtt_publish *publish)
+{
+    const struct config *config = conn->config;
+    struct span topic = publish->topic;
+    size_t prefix = sizeof SYS_PREFIX - 1;
+    if (topic.len >= prefix && memcmp(topic.data, SYS_PREFIX, prefix) == 0 &&
+        (topic.len == prefix || topic.data[prefix] == '/'))
+        return MQTT_NOT_AUTHORIZED; /* the broker's own topics */
+    if (config->message_size_limit && publish->payload.len > config->message_size_limit)
+        return MQTT_QUOTA_EXCEEDED;
+    if (config->check_payload_format && mqtt_has(&publish->props, MQTT_PROP_PAYLOAD_FORMAT) &&
+        publish->props.payload_format == 1 && !mqtt_utf8_valid(publish->payload))
+        return MQTT_PAYLOAD_FORMAT_INVALID;
+    return MQTT_SUCCESS;
+}
+
+/* Routes at once, or after the identifier is stored. Returns the reason for the acknowledgement
+ * and the position that it waits for. */
+static enum mqtt_reason accept_publish(struct conn *conn, const struct mqtt_publish *publish,
+                                       uint64_t now, uint64_t *ret_wait)
+{
+    struct worker *worker = conn->worker;
+    struct session *session = conn->session;
+    bool persistent = conn->session_expiry > 0;
+    struct message *message = message_new(publish, publish->topic, now);
+    *ret_wait = 0;
+    if (!message)
+        return MQTT_QUOTA_EXCEEDED;
+    if (publish->qos == 2 && persistent)
+        *ret_wait = worker_store(worker, &(struct store_op){ .kind = STORE_INBOUND_QOS2,
+                                                             .packet_id = publish->id,
+                                                             .session = session });
+    if (*ret_wait) {
+        worker_route_later(worker, message, session, *ret_wait);
+        return MQTT_SUCCESS;
+    }
+    struct route route = { .message = message, .publisher = session, .retained = publish->retain };
+    uint32_t hits = route_message(worker, &route, now);
+    if (publish->qos > 0 && (hits > 0 || publish->retain))
+        *ret_wait = worker_store(
+            worker, &(struct store_op){ .kind = STORE_MESSAGE, .message = message_ref(message) });
+    message_unref(message);
+    return hits == 0 && conn->version == MQTT_V5 ? MQTT_NO_MATCHING_SUBSCRIBERS : MQTT_SUCCESS;
+}
+
+static void publish_refused(struct conn *conn, const struct mqtt_publish *publish,
+                            enum mqtt_reason reason)
+{
+    char topic[LOG_QUOTE_MAX];
+    STAT_ADD(&conn->worker->stats, publish_dropped, 1);
+    log_emit(LEVEL_DEBUG, "PUBLISH from %s to %s refused: %s.", conn->address,
+             log_quote(topic, sizeof topic, publish->topic.data, publish->topic.len),
+             mqtt_reason_name(reason));
+}
+
+static enum mqtt_reason on_publish_qos2(struct conn *conn, const struct mqtt_publish *publish,
+                                        enum mqtt_reason refused, uint64_t now)
+{
+    struct session *session = conn->session;
+    enum mqtt_reason reason = refused;
+    uint64_t wait = 0;
+    if (session_qos2_has(session, publish->id)) {
+        /* Sent again: the same answer, after whatever the first waits for [MQTT5-4.3.3-10]. */
+        conn_reply_ack(conn, MQTT_PUBREC, publish->id, MQTT_SUCCESS, conn_last_wait(conn));
+        return MQTT_SUCCESS;
+    }
+    conn->unacknowledged++;
+    if (refused == MQTT_SUCCESS) {
+        if (!session_qos2_add(session, publish->id))
+            return MQTT_QUOTA_EXCEEDED;
+        reason = accept_publish(conn, publish, now, &wait);
+    }
+    if (reason >= MQTT_UNSPECIFIED_ERROR) {
+        publish_refused(conn, publish, reason);
+        (void)session_qos2_remove(session, publish->id);
+        if (conn->version != MQTT_V5) { /* no word for it: taken and dropped, as mosquitto does */
+            if (!session_qos2_add(session, publish->id))
+                return MQTT_QUOTA_EXCEEDED;
+            reason = MQTT_SUCCESS;
+        }
+    }
+    conn_reply_ack(conn, MQTT_PUBREC, publish->id, reason, wait);
+    return MQTT_SUCCESS;
+}
+
+static enum mqtt_reason on_publish(struct conn *conn, const struct mqtt_frame *frame,
+                                   struct span body, uint64_t now, const char **ret_why)
+{
+    struct mqtt_publish publish;
+    enum mqtt_reason reason;
+    uint64_t wait = 0;
+    *ret_why = "its PUBLISH is not acceptable";
+    if ((reason = mqtt_decode_publish(frame->flags, body, conn->version, &publish)) ||
+        (reason = resolve_alias(conn, &publish)) || (reason = check_publish(conn, &publish)))
+        return reason;
+    STAT_ADD(&conn->worker->stats, publish_received, 1);
+    STAT_ADD(&conn->worker->stats, publish_bytes_received, publish.payload.len);
+    enum mqtt_reason refused = refuse_publish(conn, &publish);
+    if (publish.qos == 2)
+        return on_publish_qos2(conn, &publish, refused, now);
+    reason = refused ? refused : accept_publish(conn, &publish, now, &wait);
+    if (reason >= MQTT_UNSPECIFIED_ERROR)
+        publish_refused(conn, &publish, reason);
+    if (publish.qos == 1) {
+        conn->unacknowledged++;
+        conn_reply_ack(conn, MQTT_PUBACK, publish.id, reason, wait);
+    }
+    return MQTT_SUCCESS;
+}
+
+/* ---- acknowledgements ---- */
+
+enum move { REJECT, FINISH, RELEASE, RELEASE_AGAIN };
+
+/* What an acknowledgement does to an exchange; zero is a packet that has no business here. */
+static const enum move moves[4][16] = {
+    [AWAIT_PUBACK] = { [MQTT_PUBACK] = FINISH },
+    [AWAIT_PUBREC] = { [MQTT_PUBREC] = RELEASE },
+    [AWAIT_PUBCOMP] = { [MQTT_PUBREC] = RELEASE_AGAIN, [MQTT_PUBCOMP] = FINISH },
+};
+
+static void send_pubrel(struct conn *conn, uint16_t id, enum mqtt_reason reason)
+{
+    uint64_t wait = 0;
+    if (reason == MQTT_SUCCESS && conn->session_expiry > 0)
+        wait = worker_store(conn->worker, &(struct store_op){ .kind = STORE_OUTBOUND_STATE,
+                                                              .packet_id = id,
+                                                              .state = AWAIT_PUBCOMP,
+                                                              .session = conn->session });
+    conn_reply_ack(conn, MQTT_PUBREL, id, reason, wait);
+}
+
+/* PUBACK, PUBREC and PUBCOMP: the client's part of what we deliver to it. */
+static enum mqtt_reason on_ack(struct conn *conn, const struct mqtt_frame *frame, struct span body,
+                               uint64_t now, const char **ret_why)
+{
+    struct mqtt_ack ack;
+    struct session *session = conn->session;
+    enum mqtt_type type = (enum mqtt_type)frame->type;
+    (void)now;
+    *ret_why = "its acknowledgement is not valid";
+    enum mqtt_reason reason = mqtt_decode_ack(type, body, conn->version, &ack);
+    if (reason)
+        return reason;
+    struct inflight_entry *entry = inflight_find(&session->inflight, ack.id);
+    enum move move = entry ? moves[entry->state][type] : REJECT;
+    if (move == RELEASE && ack.reason >= MQTT_UNSPECIFIED_ERROR)
+        move = FINISH; /* an error PUBREC ends the exchange [MQTT5-4.3.3-4] */
+    switch (move) {
+    case REJECT:
+        if (type == MQTT_PUBREC) /* [MQTT5-4.3.3-5]: the client learns that nobody waits for it */
+            send_pubrel(conn, ack.id,
+                        conn->version == MQTT_V5 ? MQTT_PACKET_IDENTIFIER_NOT_FOUND : MQTT_SUCCESS);
+        break;
+    case FINISH: session_finish(conn->worker, session, entry); break;
+    case RELEASE:
+        inflight_release(&session->inflight, entry);
+        send_pubrel(conn, ack.id, MQTT_SUCCESS);
+        break;
+    case RELEASE_AGAIN: send_pubrel(conn, ack.id, MQTT_SUCCESS); break;
+    }
+    worker_ready(conn->worker, conn); /* the window may have opened */
+    return MQTT_SUCCESS;
+}
+
+static enum mqtt_reason on_pubrel(struct conn *conn, const struct mqtt_frame *frame,
+                                  struct span body, uint64_t now, const char **ret_why)
+{
+    struct mqtt_ack ack;
+    uint64_t wait = 0;
+    (void)frame, (void)now;
+    *ret_why = "its PUBREL is not valid";
+    enum mqtt_reason reason = mqtt_decode_ack(MQTT_PUBREL, body, conn->version, &ack);
+    if (reason)
+        return reason;
+    bool known = session_qos2_remove(conn->session, ack.id);
+    if (known && conn->session_expiry > 0)
+        wait = worker_store(conn->worker, &(struct store_op){ .kind = STORE_INBOUND_RELEASE,
+                                                              .packet_id = ack.id,
+                                                              .session = conn->session });
+    reason = known || conn->version != MQTT_V5 ? MQTT_SUCCESS : MQTT_PACKET_IDENTIFIER_NOT_FOUND;
+    conn_reply_ack(conn, MQTT_PUBCOMP, ack.id, reason, wait);
+    return MQTT_SUCCESS;
+}
+
+/* ---- SUBSCRIBE ---- */
+
+static void log_subscribe(const struct conn *conn, enum log_level level, struct span filter,
+                          unsigned options)
+{
+    char name[LOG_QUOTE_MAX], text[LOG_QUOTE_MAX];
+    if (!log_wants(level))
+        return;
+    struct span id = conn_client_id(conn);
+    log_emit(level, "%s %u %s", log_quote(name, sizeof name, id.data, id.len), options,
+             log_quote(text, sizeof text, filter.data, filter.len));
+}
+
+static bool wants_retained(const struct subscription *subscription, bool is_new)
+{
+    unsigned handling = subscription->options & MQTT_SUB_RETAIN_HANDLING;
+    return handling == 0x00 || (handling == 0x10 && is_new);
+}
+
+/* Makes or replaces one subscription. Returns what SUBACK says of it. */
+static enum mqtt_reason subscribe_one(struct conn *conn, const struct mqtt_subscribe_item *item,
+                                      uint32_t sub_id)
+{
+    struct worker *worker = conn->worker;
+    struct session *session = conn->session;
+    struct span share, plain = item->filter;
+    if (!mqtt_topic_filter_valid(item->filter))
+        return MQTT_TOPIC_FILTER_INVALID;
+    bool shared = conn->version == MQTT_V5 || item->filter.len > 7
+                      ? mqtt_share_split(item->filter, &share, &plain)
+                      : false;
+    uint8_t options = item->options;
+    if ((options & MQTT_SUB_QOS) > conn->listener->max_qos)
+        options = (uint8_t)((options & ~MQTT_SUB_QOS) | conn->listener->max_qos);
+    if (conn->bridge) /* mosquitto's bridges: own messages not returned, retain kept */
+        options |= MQTT_SUB_NO_LOCAL | MQTT_SUB_RETAIN_AS_PUBLISHED;
+    struct subscription *subscription = session_subscription(session, item->filter);
+    bool is_new = !subscription;
+    if (is_new && !(subscription = session_subscription_add(session, item->filter)))
+        return MQTT_QUOTA_EXCEEDED;
+    subscription->options = options;
+    subscription->sub_id = sub_id;
+    if (shared) {
+        struct membership *member = group_join(worker, session, item->filter, options, sub_id,
+                                               subscription->member);
+        if (member && !subscription->member)
+            group_member_online(worker, member, conn->window);
+        subscription->member = member;
+        if (!member) {
+            session_subscription_remove(session, subscription);
+            return MQTT_QUOTA_EXCEEDED;
+        }
+    } else {
+        struct filter_change change = { .filter = plain,
+                                        .entry = { .subscriber = session,
+                                                   .sub_id = sub_id,
+                                                   .options = options,
+                                                   .kind = TREE_SESSION } };
+        route_change(worker, &change, 1);
+        if (change.result == TREE_NO_MEMORY) {
+            session_subscription_remove(session, subscription);
+            return MQTT_QUOTA_EXCEEDED;
+        }
+    }
+    if (is_new) {
+        STAT_ADD(&worker->stats, subscriptions, 1);
+        STAT_ADD(&worker->stats, shared_subscriptions, shared);
+    }
+    if (!shared && wants_retained(subscription, is_new))
+        retained_fetch(worker, session, plain, options & MQTT_SUB_QOS, sub_id);
+    log_subscribe(conn, LEVEL_SUBSCRIBE, item->filter, options & MQTT_SUB_QOS);
+    return (enum mqtt_reason)(options & MQTT_SUB_QOS);
+}
+
+/* The answer to a list: packet identifier, properties, one reason code an item. */
+static void reply_list(struct conn *conn, enum mqtt_type type, uint16_t id, const uint8_t *codes,
+                       size_t count, uint64_t wait)
+{
+    uint8_t variable[2] = { (uint8_t)(id >> 8), (uint8_t)id };
+    size_t room = count + 16;
+    uint8_t *packet = malloc(room);
+    if (!packet) {
+        conn_close(conn, MQTT_QUOTA_EXCEEDED, "no memory for its SUBACK", conn->worker->now);
+        return;
+    }
+    size_t len = mqtt_encode_packet(packet, room, (uint8_t)(type << 4), conn->version,
+                                    span_of(variable, 2), (struct span){ 0 },
+                                    span_of(codes, count));
+    conn_reply_packet(conn, packet, len, type, wait);
+}
+
+static uint64_t store_session(struct conn *conn)
+{
+    if (conn->session_expiry == 0)
+        return 0;
+    return worker_store(conn->worker,
+                        &(struct store_op){ .kind = STORE_SESSION, .session = conn->session });
+}
+
+static enum mqtt_reason on_subscribe(struct conn *conn, const struct mqtt_frame *frame,
+                                     struct span body, uint64_t now, const char **ret_why)
+{
+    struct mqtt_subscribe subscribe;
+    struct mqtt_subscribe_item item;
+    (void)frame, (void)now;
+    *ret_why = "its SUBSCRIBE is not valid";
+    enum mqtt_reason reason = mqtt_decode_subscribe(body, conn->version, &subscribe);
+    if (reason)
+        return reason;
+    uint32_t sub_id = mqtt_has(&subscribe.props, MQTT_PROP_SUBSCRIPTION_ID)
+                          ? subscribe.props.subscription_id
+                          : 0;
+    uint8_t *codes = malloc(subscribe.count);
+    if (!codes)
+        return MQTT_QUOTA_EXCEEDED;
+    for (unsigned i = 0; mqtt_next_subscription(&subscribe.items, &item); i++) {
+        reason = subscribe_one(conn, &item, sub_id);
+        if (conn->version < MQTT_V5 && reason >= MQTT_UNSPECIFIED_ERROR)
+            reason = MQTT_UNSPECIFIED_ERROR; /* the one failure 3.1.1 has [MQTT311-3.9.3-2] */
+        codes[i] = (uint8_t)reason;
+    }
+    reply_list(conn, MQTT_SUBACK, subscribe.id, codes, subscribe.count, store_session(conn));
+    free(codes);
+    return MQTT_SUCCESS;
+}
+
+static enum mqtt_reason unsubscribe_one(struct conn *conn, struct span filter)
+{
+    struct worker *worker = conn->worker;
+    struct session *session = conn->session;
+    struct subscription *subscription = session_subscription(session, filter);
+    if (!subscription)
+        return mqtt_topic_filter_valid(filter) ? MQTT_NO_SUBSCRIPTION_EXISTED
+                                               : MQTT_TOPIC_FILTER_INVALID;
+    if (subscription->member) {
+        group_leave(worker, subscription->member);
+        STAT_ADD(&worker->stats, shared_subscriptions, -1);
+    } else {
+        struct filter_change change = { .filter = filter,
+                                        .entry = { .subscriber = session, .kind = TREE_SESSION },
+                                        .remove = true };
+        route_change(worker, &change, 1);
+        retained_cancel(session, filter);
+    }
+    STAT_ADD(&worker->stats, subscriptions, -1);
+    log_subscribe(conn, LEVEL_UNSUBSCRIBE, filter, 0);
+    session_subscription_remove(session, subscription);
+    return MQTT_SUCCESS;
+}
+
+static enum mqtt_reason on_unsubscribe(struct conn *conn, const struct mqtt_frame *frame,
+                                       struct span body, uint64_t now, const char **ret_why)
+{
+    struct mqtt_subscribe list;
+    struct span filter;
+    (void)frame, (void)now;
+    *ret_why = "its UNSUBSCRIBE is not valid";
+    enum mqtt_reason reason = mqtt_decode_unsubscribe(body, conn->version, &list);
+    if (reason)
+        return reason;
+    uint8_t *codes = malloc(list.count);
+    if (!codes)
+        return MQTT_QUOTA_EXCEEDED;
+    for (unsigned i = 0; mqtt_next_filter(&list.items, &filter); i++)
+        codes[i] = (uint8_t)unsubscribe_one(conn, filter);
+    size_t count = conn->version == MQTT_V5 ? list.count
+                                            : 0; /* UNSUBACK of version 3 has no payload */
+    reply_list(conn, MQTT_UNSUBACK, list.id, codes, count, store_session(conn));
+    free(codes);
+    return MQTT_SUCCESS;
+}
+
+/* ---- the rest ---- */
+
+static enum mqtt_reason on_pingreq(struct conn *conn, const struct mqtt_frame *frame,
+                                   struct span body, uint64_t now, const char **ret_why)
+{
+    (void)frame, (void)now;
+    *ret_why = "its PINGREQ has a body";
+    if (body.len > 0)
+        return MQTT_MALFORMED_PACKET;
+    conn_reply_ack(conn, MQTT_PINGRESP, 0, MQTT_SUCCESS, 0);
+    return MQTT_SUCCESS;
+}
+
+static enum mqtt_reason on_disconnect(struct conn *conn, const struct mqtt_frame *frame,
+                                      struct span body, uint64_t now, const char **ret_why)
+{
+    struct mqtt_disconnect bye;
+    (void)frame;
+    *ret_why = "its DISCONNECT is not valid";
+    enum mqtt_reason reason = mqtt_decode_disconnect(body, conn->version, &bye);
+    if (reason)
+        return reason;
+    if (mqtt_has(&bye.props, MQTT_PROP_SESSION_EXPIRY)) {
+        uint32_t expiry = bye.props.session_expiry,
+                 limit = conn->config->persistent_client_expiration;
+        if (conn->asked_expiry == 0 && expiry != 0)
+            return MQTT_PROTOCOL_ERROR; /* section 3.14.2.2.2 */
+        conn->session_expiry = limit && expiry > limit ? limit : expiry;
+    }
+    enum conn_end end = bye.reason == MQTT_SUCCESS ? END_DISCONNECT : END_DISCONNECT_WITH_WILL;
+    conn_end(conn, end, MQTT_SUCCESS, "disconnected", now);
+    return MQTT_SUCCESS;
+}
+
+static enum mqtt_reason on_auth(struct conn *conn, const struct mqtt_frame *frame, struct span body,
+                                uint64_t now, const char **ret_why)
+{
+    struct mqtt_disconnect auth;
+    (void)frame, (void)now;
+    *ret_why = "sent AUTH, no authentication method is in use";
+    enum mqtt_reason reason = conn->version == MQTT_V5 ? mqtt_decode_auth(body, &auth)
+                                                       : MQTT_PROTOCOL_ERROR;
+    return reason ? reason : MQTT_PROTOCOL_ERROR; /* CONNECT had no method [MQTT5-4.12.0-7] */
+}
+
+packet_fn *conn_handler(unsigned type)
+{
+    static packet_fn *const handlers[16] = {
+        [MQTT_PUBLISH] = on_publish,
+        [MQTT_PUBACK] = on_ack,
+        [MQTT_PUBREC] = on_ack,
+        [MQTT_PUBREL] = on_pubrel,
+        [MQTT_PUBCOMP] = on_ack,
+        [MQTT_SUBSCRIBE] = on_subscribe,
+        [MQTT_UNSUBSCRIBE] = on_unsubscribe,
+        [MQTT_PINGREQ] = on_pingreq,
+        [MQTT_DISCONNECT] = on_disconnect,
+        [MQTT_AUTH] = on_auth,
+    };
+    return handlers[type & 15];
+}

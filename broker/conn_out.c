@@ -1,0 +1,462 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What leaves a connection, encoded at the moment it can be written: first the rest of a large
+ * packet, then the replies whose turn and condition
+ * have come, then what must be sent again, then the session's queue. Runs on the connection's
+ * worker.
+ */
+#include "broker/broker_state.h"
+#include "broker/conn_state.h"
+#include "broker/log.h"
+#include "broker/session.h"
+
+#include <stdlib.h>
+
+enum {
+    ACK_SIZE_MAX = 8,
+    UNREAD_AT = 100, /* unacknowledged publishes of a version 3 client at which it is left unread */
+};
+
+/* ---- the line of replies ---- */
+
+static struct reply *reply_at(const struct reply_line *line, uint32_t i)
+{
+    return &line->ring[(line->head + i) & (line->room - 1)];
+}
+
+static bool reply_grow(struct reply_line *line)
+{
+    uint32_t room = line->room ? line->room * 2 : 8;
+    struct reply *grown = malloc(room * sizeof *grown);
+    if (!grown)
+        return false;
+    for (uint32_t i = 0; i < line->count; i++)
+        grown[i] = *reply_at(line, i);
+    free(line->ring);
+    *line = (struct reply_line){ .ring = grown, .count = line->count, .room = room };
+    return true;
+}
+
+static void reply_push(struct conn *conn, const struct reply *reply)
+{
+    struct reply_line *line = &conn->replies;
+    if (line->count == line->room && !reply_grow(line)) {
+        free(reply->packet);
+        conn_close(conn, MQTT_QUOTA_EXCEEDED, "no memory for its acknowledgements",
+                   conn->worker->now);
+        return;
+    }
+    line->count++;
+    *reply_at(line, line->count - 1) = *reply;
+    if (reply->wait > conn->worker->durable && !list_linked(&conn->waiting_node))
+        list_append(&conn->worker->waiting, &conn->waiting_node);
+    worker_ready(conn->worker, conn);
+}
+
+void conn_reply_ack(struct conn *conn, enum mqtt_type type, uint16_t id, enum mqtt_reason reason,
+                    uint64_t wait)
+{
+    reply_push(conn,
+               &(struct reply){
+                   .wait = wait, .id = id, .type = (uint8_t)type, .reason = (uint8_t)reason });
+}
+
+void conn_reply_packet(struct conn *conn, uint8_t *packet, size_t len, enum mqtt_type type,
+                       uint64_t wait)
+{
+    if (len >
+        conn->max_packet) { /* [MQTT5-3.1.2-24]; only a list of many reason codes is so long */
+        free(packet);
+        return;
+    }
+    reply_push(conn,
+               &(struct reply){
+                   .wait = wait, .packet = packet, .len = (uint32_t)len, .type = (uint8_t)type });
+}
+
+void replies_done(struct reply_line *line)
+{
+    for (uint32_t i = 0; i < line->count; i++)
+        free(reply_at(line, i)->packet);
+    free(line->ring);
+    *line = (struct reply_line){ 0 };
+}
+
+void replies_drop_waiting(struct conn *conn)
+{
+    struct reply_line *line = &conn->replies;
+    uint32_t kept = 0;
+    while (kept < line->count && reply_at(line, kept)->wait <= conn->worker->durable)
+        kept++;
+    for (uint32_t i = kept; i < line->count; i++)
+        free(reply_at(line, i)->packet);
+    line->count = kept;
+    list_remove(&conn->waiting_node);
+}
+
+/* What has been answered in full no longer counts against the receive maximum we announced
+ * [MQTT5-3.3.4-9]. */
+static void replied(struct conn *conn, const struct reply *reply)
+{
+    bool ends = reply->type == MQTT_PUBACK || reply->type == MQTT_PUBCOMP ||
+                (reply->type == MQTT_PUBREC && reply->reason >= MQTT_UNSPECIFIED_ERROR);
+    if (ends && conn->unacknowledged > 0)
+        conn->unacknowledged--;
+    if (reply->type == MQTT_CONNACK)
+        conn->connack_sent = true;
+}
+
+static size_t reply_encode(struct conn *conn, const struct reply *reply, uint8_t *out)
+{
+    if (reply->type == MQTT_PINGRESP) {
+        out[0] = MQTT_PINGRESP << 4;
+        out[1] = 0;
+        return 2;
+    }
+    if (!reply->packet)
+        return mqtt_encode_ack(out, (enum mqtt_type)reply->type, conn->version, reply->id,
+                               (enum mqtt_reason)reply->reason);
+    memcpy(out, reply->packet, reply->len);
+    return reply->len;
+}
+
+static size_t drain_replies(struct conn *conn, uint8_t *out, size_t room)
+{
+    struct reply_line *line = &conn->replies;
+    size_t len = 0;
+    while (line->count > 0) {
+        struct reply *reply = reply_at(line, 0);
+        size_t size = reply->packet ? reply->len : ACK_SIZE_MAX;
+        if (reply->wait > conn->worker->durable)
+            break;
+        if (size > room - len) {
+            worker_ready(conn->worker, conn);
+            break;
+        }
+        len += reply_encode(conn, reply, out + len);
+        replied(conn, reply);
+        free(reply->packet);
+        line->head = (line->head + 1) & (line->room - 1);
+        line->count--;
+        STAT_ADD(&conn->worker->stats, packets_sent, 1);
+    }
+    if (line->count == 0 && line->room > 64)
+        replies_done(line);
+    return len;
+}
+
+/* ---- the store ---- */
+
+void conn_durable(struct conn *conn)
+{
+    const struct reply_line *line = &conn->replies;
+    if (line->count == 0 || reply_at(line, line->count - 1)->wait <= conn->worker->durable)
+        list_remove(&conn->waiting_node);
+    worker_ready(conn->worker, conn);
+}
+
+/* Version 5 is told that it was not accepted; version 3 has no word for that, so the connection
+ * ends. */
+void conn_fail_waiting(struct conn *conn, uint64_t now)
+{
+    struct reply_line *line = &conn->replies;
+    bool waiting = false;
+    for (uint32_t i = 0; i < line->count; i++) {
+        struct reply *reply = reply_at(line, i);
+        if (reply->wait == 0)
+            continue;
+        waiting = true;
+        if (reply->type == MQTT_PUBACK || reply->type == MQTT_PUBREC) {
+            if (reply->type == MQTT_PUBREC && conn->session)
+                (void)session_qos2_remove(conn->session, reply->id);
+            reply->reason = MQTT_QUOTA_EXCEEDED;
+            reply->wait = 0;
+        }
+    }
+    if (waiting && conn->version != MQTT_V5)
+        conn_close(conn, MQTT_QUOTA_EXCEEDED, "the store did not take its messages", now);
+    else if (waiting)
+        worker_ready(conn->worker, conn);
+}
+
+uint64_t conn_last_wait(const struct conn *conn)
+{
+    const struct reply_line *line = &conn->replies;
+    return line->count ? reply_at(line, line->count - 1)->wait : 0;
+}
+
+bool conn_is_behind(const struct conn *conn)
+{
+    const struct reply_line *line = &conn->replies;
+    uint32_t limit = UNREAD_AT;
+    if (line->count == 0 || reply_at(line, 0)->wait <= conn->worker->durable)
+        return false;
+    if (conn->version == MQTT_V5 && conn->config->max_inflight_messages)
+        limit = conn->config->max_inflight_messages;
+    return line->count >= limit;
+}
+
+/* ---- deliveries ---- */
+
+void unfinished_free(struct unfinished *unfinished)
+{
+    if (!unfinished)
+        return;
+    message_unref(unfinished->message);
+    sub_ids_unref(unfinished->ids);
+    free(unfinished);
+}
+
+/* The alias of a topic towards this client: *ret_known when it was told before. 0: none. */
+static uint16_t alias_for(struct conn *conn, struct span topic, bool *ret_known)
+{
+    *ret_known = false;
+    if (conn->aliases_out_max == 0)
+        return 0;
+    if (!conn->aliases_out)
+        conn->aliases_out = calloc(conn->aliases_out_max, sizeof *conn->aliases_out);
+    if (!conn->aliases_out)
+        return 0;
+    for (uint16_t i = 0; i < conn->aliases_out_count; i++) {
+        const struct topic_alias *alias = &conn->aliases_out[i];
+        if (span_equal(span_of(alias->topic, alias->len), topic)) {
+            *ret_known = true;
+            return (uint16_t)(i + 1);
+        }
+    }
+    if (conn->aliases_out_count == conn->aliases_out_max)
+        return 0;
+    struct topic_alias *alias = &conn->aliases_out[conn->aliases_out_count];
+    alias->topic = malloc(topic.len);
+    if (!alias->topic)
+        return 0;
+    memcpy(alias->topic, topic.data, topic.len);
+    alias->len = (uint32_t)topic.len;
+    return ++conn->aliases_out_count;
+}
+
+static uint32_t seconds_left(const struct message *message, uint64_t now)
+{
+    return message->expires > now ? (uint32_t)((message->expires - now + 999) / 1000) : 0;
+}
+
+/* Everything but the alias, which is assigned only to what really goes out. */
+static struct mqtt_delivery describe(const struct conn *conn, const struct delivery *delivery,
+                                     uint64_t now)
+{
+    const struct message *message = delivery->message;
+    struct mqtt_delivery out = {
+        .version = conn->version,
+        .qos = delivery->qos,
+        .dup = delivery->flags & DELIVERY_BEGUN,
+        .retain = delivery->flags & DELIVERY_RETAIN,
+        .topic = message_topic(message),
+        .payload = message_payload(message),
+    };
+    if (conn->version != MQTT_V5)
+        return out;
+    out.forward = message_forward(message);
+    out.has_expiry = message->expires != 0;
+    out.expiry = out.has_expiry ? seconds_left(message, now) : 0;
+    if (delivery->flags & DELIVERY_MANY_IDS) {
+        out.sub_ids = delivery->ids->ids;
+        out.sub_id_count = (uint16_t)delivery->ids->count;
+    } else if (delivery->sub_id) {
+        out.sub_ids = &delivery->sub_id;
+        out.sub_id_count = 1;
+    }
+    return out;
+}
+
+/* A packet larger than the room: its rest is sent in later calls, from copies of what it needs.
+ * False: no memory. */
+static bool begin_unfinished(struct conn *conn, const struct mqtt_delivery *out,
+                             const struct delivery *delivery, struct mqtt_writer *w)
+{
+    struct unfinished *rest = calloc(1, sizeof *rest);
+    if (!rest)
+        return false;
+    rest->out = *out;
+    rest->message = message_ref(delivery->message);
+    rest->size = mqtt_publish_size(out);
+    if (delivery->flags & DELIVERY_MANY_IDS) {
+        rest->ids = sub_ids_ref(delivery->ids);
+    } else if (out->sub_id_count) {
+        rest->one_id = delivery->sub_id;
+        rest->out.sub_ids = &rest->one_id;
+    }
+    rest->offset = mqtt_encode_publish(out, 0, w->out + w->len, w->room - w->len);
+    w->len += rest->offset;
+    conn->unfinished = rest;
+    worker_ready(conn->worker, conn);
+    return true;
+}
+
+static size_t drain_unfinished(struct conn *conn, uint8_t *buf, size_t room)
+{
+    struct unfinished *rest = conn->unfinished;
+    if (!rest)
+        return 0;
+    size_t len = mqtt_encode_publish(&rest->out, rest->offset, buf, room);
+    rest->offset += len;
+    if (rest->offset < rest->size) {
+        worker_ready(conn->worker, conn);
+        return len;
+    }
+    unfinished_free(rest);
+    conn->unfinished = NULL;
+    return len;
+}
+
+enum sent { SENT, NO_ROOM, TOO_LARGE };
+
+/*
+ * Encodes one PUBLISH with its packet identifier if the room allows it (or begins it, when it is
+ * larger than any room and the
+ * buffer is still empty). What is too large for the client is not sent [MQTT5-3.1.2-24].
+ */
+static enum sent send_publish(struct conn *conn, const struct delivery *delivery, uint16_t id,
+                              struct mqtt_writer *w, uint64_t now)
+{
+    struct mqtt_delivery out = describe(conn, delivery, now);
+    size_t room = w->room - w->len;
+    size_t with_alias = conn->aliases_out_max ? 3 : 0;
+    out.id = id;
+    size_t size = mqtt_publish_size(&out);
+    if (size > MQTT_MAX_REMAINING || size > conn->max_packet)
+        return TOO_LARGE;
+    if (size + with_alias > room && w->len > 0)
+        return NO_ROOM;
+    if (with_alias && size + with_alias + 2 <= conn->max_packet)
+        out.alias = alias_for(conn, out.topic, &out.topic_is_known);
+    if (mqtt_publish_size(&out) > room) {
+        if (!begin_unfinished(conn, &out, delivery, w))
+            return TOO_LARGE;
+    } else
+        w->len += mqtt_encode_publish(&out, 0, w->out + w->len, room);
+    STAT_ADD(&conn->worker->stats, packets_sent, 1);
+    STAT_ADD(&conn->worker->stats, publish_sent, 1);
+    STAT_ADD(&conn->worker->stats, publish_bytes_sent, message_payload(delivery->message).len);
+    return SENT;
+}
+
+/* Sends what was sent on an earlier connection and not acknowledged, in the order of then
+ * [MQTT5-4.4.0-1]. */
+static bool resend(struct conn *conn, struct session *session, struct mqtt_writer *w, uint64_t now)
+{
+    struct inflight *inflight = &session->inflight;
+    while (conn->resend < conn->resend_end) {
+        if (conn->resend < inflight->base) {
+            conn->resend = inflight->base;
+            continue;
+        }
+        struct inflight_entry *entry = inflight_at(inflight, conn->resend);
+        uint16_t id = inflight_id(conn->resend);
+        if (entry->state == AWAIT_PUBCOMP) {
+            if (w->room - w->len < ACK_SIZE_MAX)
+                return false;
+            w->len += mqtt_encode_ack(w->out + w->len, MQTT_PUBREL, conn->version, id,
+                                      MQTT_SUCCESS);
+            STAT_ADD(&conn->worker->stats, packets_sent, 1);
+        } else if (entry->state != INFLIGHT_FREE) {
+            if (inflight->window >= conn->window)
+                return false;
+            enum sent sent = send_publish(conn, &entry->delivery, id, w, now);
+            if (sent == NO_ROOM) {
+                worker_ready(conn->worker, conn);
+                return false;
+            }
+            if (sent == TOO_LARGE) {
+                STAT_ADD(&conn->worker->stats, too_large_dropped, 1);
+                session_finish(conn->worker, session, entry);
+            } else {
+                entry->counts = true;
+                inflight->window++;
+            }
+        }
+        conn->resend++;
+        if (conn->unfinished)
+            return false;
+    }
+    return true;
+}
+
+static void count_drop(struct conn *conn, struct session *session, const struct delivery *delivery,
+                       bool expired)
+{
+    struct stats *stats = &conn->worker->stats;
+    if (expired)
+        STAT_ADD(stats, expired_dropped, 1);
+    else
+        STAT_ADD(stats, too_large_dropped, 1);
+    STAT_ADD(stats, publish_dropped, 1);
+    session->dropped++;
+    if (delivery->flags & DELIVERY_SHARED)
+        group_credit(conn->worker, delivery->member, 1);
+}
+
+/* Takes the first delivery off the queue: it goes out at QoS 0, or into the inflight table.
+ * Returns false when this turn's output ends here. */
+static bool send_first(struct conn *conn, struct session *session, struct mqtt_writer *w,
+                       uint64_t now)
+{
+    struct queue *queue = &session->queue;
+    struct inflight *inflight = &session->inflight;
+    struct delivery *first = queue_first(queue);
+    struct inflight_entry *entry = NULL;
+    struct delivery delivery;
+    uint16_t id = 0;
+
+    if (message_expired(first->message, now)) { /* [MQTT5-3.3.2-5] */
+        (void)queue_pop(queue, &delivery);
+        count_drop(conn, session, &delivery, true);
+        delivery_unref(&delivery);
+        return true;
+    }
+    if (first->qos > 0) {
+        uint64_t max_bytes = conn->config->max_inflight_bytes;
+        if (inflight->window >= conn->window || !inflight_reserve(inflight) ||
+            (max_bytes && inflight->count && inflight->bytes >= max_bytes))
+            return false;
+        id = inflight_id(inflight->next);
+    }
+    enum sent sent = send_publish(conn, first, id, w, now);
+    if (sent == NO_ROOM) {
+        worker_ready(conn->worker, conn);
+        return false;
+    }
+    (void)queue_pop(queue, &delivery);
+    if (sent == TOO_LARGE) {
+        count_drop(conn, session, &delivery, false);
+        delivery_unref(&delivery);
+        return true;
+    }
+    if (delivery.qos > 0) {
+        delivery.flags |= DELIVERY_BEGUN;
+        entry = inflight_add(inflight, &delivery, &id);
+        CHECK(entry); /* inflight_reserve() has made room */
+        entry->counts = true;
+        inflight->window++;
+    } else {
+        if (delivery.flags & DELIVERY_SHARED)
+            group_credit(conn->worker, delivery.member, 1);
+        delivery_unref(&delivery);
+    }
+    return !conn->unfinished;
+}
+
+size_t conn_drain(struct conn *conn, uint8_t *buf, size_t room, uint64_t now)
+{
+    struct mqtt_writer w = { .out = buf, .room = room };
+    struct session *session = conn->session;
+    w.len = drain_unfinished(conn, buf, room);
+    if (!conn->unfinished)
+        w.len += drain_replies(conn, buf + w.len, room - w.len);
+    if (!conn->unfinished && session && conn->connack_sent && resend(conn, session, &w, now))
+        while (queue_first(&session->queue) && send_first(conn, session, &w, now))
+            ;
+    STAT_ADD(&conn->worker->stats, bytes_sent, w.len);
+    if (conn->paused && conn->phase == CONN_OPEN)
+        conn_watch_backlog(conn, now);
+    return w.len;
+}

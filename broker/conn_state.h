@@ -1,0 +1,155 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a connection consists of, for the files of broker/ alone. All of it belongs to the
+ * connection's worker.
+ *
+ * conn.c      life: bytes to packets, closing, timers          conn_connect.c  CONNECT and its
+ * claim
+ * conn_in.c   PUBLISH, SUBSCRIBE and what else arrives         conn_out.c      replies and
+ * deliveries, encoded on demand
+ */
+#pragma once
+
+#include "broker/conn.h"
+#include "broker/delivery.h"
+#include "broker/list.h"
+#include "broker/wheel.h"
+#include "mqtt/encode.h"
+#include "mqtt/packet.h"
+
+struct claim;
+struct config;
+struct session;
+
+enum conn_phase {
+    CONN_NEW,      /* CONNECT is awaited */
+    CONN_CLAIMING, /* the session is on its way; what arrives is held */
+    CONN_OPEN,
+    CONN_CLOSED, /* nothing is read any more, what waits is flushed */
+};
+
+/* Why a connection ends, for the will (broker/will.c). */
+enum conn_end {
+    END_DISCONNECT,           /* DISCONNECT with reason 0x00 */
+    END_DISCONNECT_WITH_WILL, /* DISCONNECT with 0x04, or with any reason of 0x80 and above */
+    END_NETWORK,              /* the network or the peer closed it */
+    END_SERVER,               /* the server closed it: protocol error, keep-alive, a limit */
+    END_TAKEN_OVER,
+    END_SHUTDOWN,
+    CONN_ENDS,
+};
+
+/*
+ * A packet that answers: its place in line was taken when its request arrived; it leaves when
+ * everything before it has left and the store has come
+ * to `wait`. Acknowledgements are these 24 bytes alone, other packets are encoded beforehand.
+ */
+struct reply {
+    uint64_t wait;   /* store position, 0 none */
+    uint8_t *packet; /* owned; NULL for an acknowledgement */
+    uint32_t len;
+    uint16_t id;
+    uint8_t type; /* enum mqtt_type */
+    uint8_t reason;
+};
+
+struct reply_line { /* a ring that grows by doubling, freed when empty and large */
+    struct reply *ring;
+    uint32_t head, count, room;
+};
+
+struct topic_alias {
+    uint8_t *topic; /* owned; NULL: not set */
+    uint32_t len;
+};
+
+/* A PUBLISH that was larger than the room: the rest of it. */
+struct unfinished {
+    struct mqtt_delivery out; /* its views point into `message`, `ids` and `one_id` */
+    struct message *message;
+    struct sub_ids *ids;
+    uint32_t one_id;
+    size_t offset, size;
+};
+
+struct conn {
+    struct link *link;
+    struct worker *worker;
+    const struct listener_config *listener;
+    struct config *config; /* one reference */
+    struct list worker_node, ready_node, waiting_node;
+
+    enum conn_phase phase;
+    uint8_t version; /* 0 before CONNECT */
+    bool bridge, clean_start, connack_sent, counted;
+    bool problem_information; /* reason strings may be sent */
+    bool paused, choked;
+    bool assigned;             /* the client identifier is ours */
+    bool lost;                 /* nothing can be sent any more */
+    uint16_t keep_alive;       /* seconds, 0 none */
+    uint16_t asked_keep_alive; /* what CONNECT said */
+    uint32_t asked_expiry;     /* what CONNECT said, 0 when nothing */
+    uint32_t
+        window; /* PUBLISH packets of QoS 1 and 2 that may be unacknowledged towards the client */
+    uint32_t max_packet;     /* the client's maximum packet size, MQTT_MAX_REMAINING + 5 if none */
+    uint32_t unacknowledged; /* inbound QoS 1 and 2 publishes that we have not answered in full */
+    uint64_t last_in;        /* milliseconds: the last packet; keep-alive counts from here */
+    uint64_t stuck_since;    /* paused or choked since, 0 neither */
+    struct timer timer;
+
+    struct session *session; /* attached in CONN_OPEN */
+    struct claim *claim;     /* in CONN_CLAIMING */
+    struct message *will;    /* owned */
+    uint32_t will_delay;     /* seconds */
+    uint32_t session_expiry; /* seconds, as granted */
+
+    uint8_t *partial; /* the beginning of a packet, or in CONN_CLAIMING whatever arrived */
+    size_t partial_len, partial_room;
+
+    struct reply_line replies;
+    struct unfinished *unfinished;
+    uint64_t resend, resend_end; /* inflight places still to be sent again */
+
+    struct topic_alias *aliases_in;  /* listener->max_topic_alias entries, on first use */
+    struct topic_alias *aliases_out; /* alias_out_max entries, on first use */
+    uint16_t aliases_out_count, aliases_out_max;
+
+    uint32_t address_len;
+    char address[]; /* NUL-terminated */
+};
+
+/* conn.c */
+void conn_end(struct conn *conn, enum conn_end end, enum mqtt_reason reason, const char *why,
+              uint64_t now);
+/* Appends to the line of replies; closes the connection without memory. conn_reply_packet()
+ * takes `packet` (malloc) over. */
+void conn_reply_ack(struct conn *conn, enum mqtt_type type, uint16_t id, enum mqtt_reason reason,
+                    uint64_t wait);
+void conn_reply_packet(struct conn *conn, uint8_t *packet, size_t len, enum mqtt_type type,
+                       uint64_t wait);
+void conn_set_timer(struct conn *conn);
+void conn_watch_backlog(struct conn *conn, uint64_t now); /* pause or go on reading */
+void conn_durable(struct conn *conn); /* the store has come further: see what may leave */
+void conn_fail_waiting(struct conn *conn, uint64_t now); /* what waits for the store is refused */
+void conn_feed_held(struct conn *conn, uint64_t now);    /* after the claim */
+
+/* conn_connect.c */
+void on_connect(struct conn *conn, struct span body, uint64_t now);
+void conn_claimed(struct conn *conn, struct session *session, bool present, uint64_t now);
+void conn_refuse(struct conn *conn, enum mqtt_reason reason, const char *why, uint64_t now);
+
+/* conn_in.c: a handler checks and acts; it returns what to close the connection with, or
+ * MQTT_SUCCESS. */
+typedef enum mqtt_reason packet_fn(struct conn *conn, const struct mqtt_frame *frame,
+                                   struct span body, uint64_t now, const char **ret_why);
+packet_fn *conn_handler(unsigned type); /* NULL: a client may not send it */
+
+/* conn_out.c */
+/* Forgets the replies that wait for the store: the connection ends, they would not be true. */
+void replies_drop_waiting(struct conn *conn);
+/* What the newest reply waits for; 0 when there is none. */
+uint64_t conn_last_wait(const struct conn *conn);
+/* Whether so many publishes are unacknowledged because of us that the connection is left unread. */
+bool conn_is_behind(const struct conn *conn);
+void replies_done(struct reply_line *replies);
+void unfinished_free(struct unfinished *unfinished);

@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Shared subscriptions [MQTT5-4.8.2]: a group is one $share name and filter. It belongs to one
+ * worker (by hash), which alone touches its
+ * queue and members; the tree has one entry for it. Members' workers tell it how many places
+ * each connected member has free (credit), it hands messages out
+ * against them, and takes back what a leaving member had not acknowledged.
+ */
+#pragma once
+
+#include "broker/delivery.h"
+
+struct broker;
+struct group;
+struct groups;
+struct membership;
+struct session;
+struct worker;
+
+struct groups *groups_new(uint64_t seed); /* aborts without memory */
+void groups_free(struct groups *groups);
+
+/* ---- on the worker that owns the session ---- */
+
+/* Joins (or changes the options of) the group of a valid $share filter. Returns the membership,
+ * which the session's subscription keeps until
+ * group_leave(); NULL: no memory. When it joins, the group's entry goes into the tree if it is
+ * the first. */
+struct membership *group_join(struct worker *worker, struct session *session,
+                              struct span share_filter, uint8_t options, uint32_t sub_id,
+                              struct membership *old);
+/* Leaves: unsubscribed, or the session ends. The pointer is not used any more by the caller.
+ * Deliveries that carry it are to be given back first (group_return()), or are finished or given
+ * back later: each exactly once. */
+void group_leave(struct worker *worker, struct membership *member);
+/* The member's connection came (places = how many it takes at once) or went. */
+void group_member_online(struct worker *worker, struct membership *member, uint32_t places);
+void group_member_offline(struct worker *worker, struct membership *member);
+/* A delivery of this membership is finished (acknowledged, written at QoS 0, dropped): its place
+ * is free. Collected per turn. */
+void group_credit(struct worker *worker, struct membership *member, uint32_t places);
+/* A delivery goes back to the group (taken over), to its front. */
+void group_return(struct worker *worker, struct delivery *delivery);
+
+/* ---- mail handlers, on the worker that owns the group ---- */
+void group_take_message(struct worker *worker, struct group *group, struct delivery *delivery,
+                        uint64_t now);
+void group_take_return(struct worker *worker, struct membership *member, struct delivery *delivery,
+                       uint64_t now);
+void group_take_credit(struct worker *worker, struct membership *member, uint32_t places,
+                       uint64_t now);
+void group_take_member(struct worker *worker, struct membership *member, uint32_t change,
+                       uint64_t now);
+
+/* Reports collected credit and hands out what waits, for all groups of this worker that
+ * something has changed for. Called by worker_finish(). */
+void group_work(struct worker *worker, uint64_t now);
+
+struct worker *group_owner(const struct group *group); /* any thread */
+/* The session a delivery of this membership goes to; its options and identifier were put into
+ * the delivery by the group. */
+struct session *membership_session(const struct membership *member);

@@ -1,0 +1,312 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * See group.h: the table of groups, and the side of a group that runs where its members'
+ * sessions live. It tells the group's worker
+ * by mail what happens and touches neither the group's queue nor its order of members.
+ */
+#include "broker/broker_state.h"
+#include "broker/group_state.h"
+#include "broker/locks.h"
+#include "broker/session.h"
+#include "mqtt/topic.h"
+
+#include <stdlib.h>
+#include <xxhash.h>
+
+enum { FIRST_BUCKETS = 16 };
+
+/* ---- the table ---- */
+
+struct groups *groups_new(uint64_t seed)
+{
+    struct groups *groups = calloc(1, sizeof *groups);
+    CHECK(groups);
+    groups->seed = seed;
+    groups->room = FIRST_BUCKETS;
+    groups->table = calloc(groups->room, sizeof(struct group *));
+    CHECK(groups->table);
+    CHECK(pthread_mutex_init(&groups->lock, NULL) == 0);
+    return groups;
+}
+
+static void free_group(struct group *group)
+{
+    struct list *node;
+    while ((node = list_take(&group->memberships)))
+        free(CONTAINER_OF(node, struct membership, group_node));
+    queue_done(&group->queue);
+    free(group);
+}
+
+/* The workers do not run any more. */
+void groups_free(struct groups *groups)
+{
+    if (!groups)
+        return;
+    for (size_t i = 0; i < groups->room; i++)
+        for (struct group *group = groups->table[i], *next; group; group = next) {
+            next = group->next;
+            free_group(group);
+        }
+    pthread_mutex_destroy(&groups->lock);
+    free(groups->table);
+    free(groups);
+}
+
+static struct group **bucket(const struct groups *groups, uint64_t hash)
+{
+    return &groups->table[hash & (groups->room - 1)];
+}
+
+static void link_group(struct groups *groups, struct group *group)
+{
+    struct group **head = bucket(groups, group->hash);
+    group->next = *head;
+    *head = group;
+}
+
+/* Without memory the chains just become longer. */
+static void grow(struct groups *groups)
+{
+    struct groups grown = { .room = groups->room * 2 };
+    if (!(grown.table = calloc(grown.room, sizeof(struct group *))))
+        return;
+    for (size_t i = 0; i < groups->room; i++)
+        for (struct group *group = groups->table[i], *next; group; group = next) {
+            next = group->next;
+            link_group(&grown, group);
+        }
+    free(groups->table);
+    groups->table = grown.table;
+    groups->room = grown.room;
+}
+
+static struct group *find(const struct groups *groups, struct span share_filter, uint64_t hash)
+{
+    struct group *group = *bucket(groups, hash);
+    while (group && (group->dead || group->hash != hash ||
+                     !span_equal(span_of(group->share_filter, group->share_filter_len),
+                                 share_filter)))
+        group = group->next;
+    return group;
+}
+
+static struct group *group_new(struct broker *broker, struct span share_filter, uint64_t hash)
+{
+    struct group *group = calloc(1, sizeof *group + share_filter.len);
+    if (!group)
+        return NULL;
+    group->groups = broker->groups;
+    group->hash = hash;
+    group->owner = broker->workers[(hash >> 32) % broker->worker_count];
+    group->share_filter_len = (uint32_t)share_filter.len;
+    memcpy(group->share_filter, share_filter.data, share_filter.len);
+    list_init(&group->memberships);
+    list_init(&group->free_members);
+    list_init(&group->leftovers);
+    return group;
+}
+
+static void unlink_group(struct groups *groups, struct group *group)
+{
+    struct group **link = bucket(groups, group->hash);
+    while (*link != group)
+        link = &(*link)->next;
+    *link = group->next;
+    groups->count--;
+}
+
+/* The tree has one entry a group. It passes QoS and retain flag as published: what a member gets
+ * of them, the group decides. Under the
+ * groups' lock, so that nobody who joins meanwhile is told that it may publish before the entry
+ * is there. */
+static bool change_tree(struct worker *worker, struct group *group, bool remove)
+{
+    struct span name;
+    struct filter_change change = {
+        .entry = { .subscriber = group,
+                   .options = 2 | MQTT_SUB_RETAIN_AS_PUBLISHED,
+                   .kind = TREE_GROUP },
+        .remove = remove,
+    };
+    CHECK(mqtt_share_split(span_of(group->share_filter, group->share_filter_len), &name,
+                           &change.filter));
+    route_change(worker, &change, 1);
+    return change.result != TREE_NO_MEMORY;
+}
+
+static struct group *find_or_add(struct worker *worker, struct span share_filter)
+{
+    struct groups *groups = worker->broker->groups;
+    uint64_t hash = XXH3_64bits_withSeed(share_filter.data, share_filter.len, groups->seed);
+    struct group *group = find(groups, share_filter, hash);
+    if (group)
+        return group;
+    group = group_new(worker->broker, share_filter, hash);
+    if (!group)
+        return NULL;
+    if (!change_tree(worker, group, false)) {
+        free(group); /* the tree never had it */
+        return NULL;
+    }
+    if (groups->count >= groups->room)
+        grow(groups);
+    link_group(groups, group);
+    groups->count++;
+    return group;
+}
+
+/* ---- the members ---- */
+
+static void post_member(struct worker *worker, struct membership *member, uint32_t change)
+{
+    worker_post(
+        worker, member->group->owner,
+        &(struct mail){ .kind = MAIL_GROUP_MEMBER, .target = member, .number = change });
+}
+
+static void set_terms(struct membership *member, uint8_t options, uint32_t sub_id)
+{
+    atomic_store_explicit(&member->terms, (uint64_t)sub_id << 8 | options, memory_order_relaxed);
+}
+
+struct membership *group_join(struct worker *worker, struct session *session,
+                              struct span share_filter, uint8_t options, uint32_t sub_id,
+                              struct membership *old)
+{
+    struct groups *groups = worker->broker->groups;
+    if (old) {
+        set_terms(old, options, sub_id);
+        return old;
+    }
+    struct membership *member = calloc(1, sizeof *member);
+    if (!member)
+        return NULL;
+    member->session = session;
+    set_terms(member, options, sub_id);
+
+    lock_take(&groups->lock, RANK_SESSION_TABLE);
+    struct group *group = find_or_add(worker, share_filter);
+    if (group) {
+        group->joined++;
+        list_append(&group->memberships, &member->group_node);
+    }
+    lock_drop(&groups->lock, RANK_SESSION_TABLE);
+    if (!group) {
+        free(member);
+        return NULL;
+    }
+    member->group = group;
+    post_member(worker, member, MEMBER_JOIN);
+    return member;
+}
+
+static void post_credit(struct worker *worker, struct membership *member)
+{
+    struct mail mail = { .kind = MAIL_GROUP_CREDIT,
+                         .target = member,
+                         .number = member->collected };
+    struct worker *owner = member->group->owner;
+    list_remove(&member->credit_node);
+    member->collected = 0;
+    worker_post(worker, owner, &mail); /* a member that has left may be gone after it */
+}
+
+/* What was collected goes first: nothing of this member may stay in this worker's list when its
+ * session moves on. */
+static void settle(struct worker *worker, struct membership *member)
+{
+    if (list_linked(&member->credit_node))
+        post_credit(worker, member);
+}
+
+void group_leave(struct worker *worker, struct membership *member)
+{
+    struct group *group = member->group;
+    struct groups *groups = worker->broker->groups;
+    settle(worker, member);
+    lock_take(&groups->lock, RANK_SESSION_TABLE);
+    if (--group->joined == 0) {
+        (void)change_tree(worker, group, true);
+        group->dead = true;
+    }
+    lock_drop(&groups->lock, RANK_SESSION_TABLE);
+    post_member(worker, member, MEMBER_LEAVE);
+}
+
+void group_member_online(struct worker *worker, struct membership *member, uint32_t places)
+{
+    post_member(worker, member, places << MEMBER_CHANGE_BITS | MEMBER_ONLINE);
+}
+
+void group_member_offline(struct worker *worker, struct membership *member)
+{
+    settle(worker, member);
+    post_member(worker, member, MEMBER_OFFLINE);
+}
+
+void group_credit(struct worker *worker, struct membership *member, uint32_t places)
+{
+    member->collected += places;
+    if (!list_linked(&member->credit_node))
+        list_append(&worker->credits, &member->credit_node);
+}
+
+void group_post_credits(struct worker *worker)
+{
+    while (!list_empty(&worker->credits))
+        post_credit(worker,
+                    CONTAINER_OF(worker->credits.next, struct membership, credit_node));
+}
+
+void group_return(struct worker *worker, struct delivery *delivery)
+{
+    struct membership *member = delivery->member;
+    worker_post(worker, member->group->owner,
+                &(struct mail){
+                    .kind = MAIL_GROUP_RETURN, .target = member, .delivery = *delivery });
+}
+
+struct worker *group_owner(const struct group *group)
+{
+    return group->owner;
+}
+
+struct session *membership_session(const struct membership *member)
+{
+    return member->session;
+}
+
+/* ---- the end ---- */
+
+static void bury(struct fence *fence, uint64_t now)
+{
+    struct group *group = CONTAINER_OF(fence, struct group, fence);
+    struct groups *groups = group->groups;
+    (void)now;
+    lock_take(&groups->lock, RANK_SESSION_TABLE);
+    unlink_group(groups, group);
+    lock_drop(&groups->lock, RANK_SESSION_TABLE);
+    list_remove(&group->busy_node);
+    free_group(group);
+}
+
+void group_bury_leftovers(struct worker *worker, struct group *group, uint64_t now)
+{
+    struct groups *groups = group->groups;
+    struct list *node;
+    if (list_empty(&group->leftovers))
+        return;
+    lock_take(&groups->lock, RANK_SESSION_TABLE);
+    while ((node = list_take(&group->leftovers))) {
+        struct membership *member = CONTAINER_OF(node, struct membership, free_node);
+        list_remove(&member->group_node);
+        free(member);
+    }
+    bool over = group->dead && list_empty(&group->memberships);
+    lock_drop(&groups->lock, RANK_SESSION_TABLE);
+    if (!over)
+        return;
+    group->fence.passed = bury; /* messages that were matched before may still be on their way */
+    fence_start(worker, &group->fence, now);
+}

@@ -1,0 +1,133 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * See inflight.h. An entry that is finished in the middle leaves a free place behind, so the
+ * oldest entry that is still open keeps the ring as long
+ * as it is; 65,535 places later no identifier is left and nothing more is sent until it moves.
+ * Owner-only.
+ */
+#include "broker/inflight.h"
+
+#include <stdlib.h>
+
+enum {
+    IDENTIFIERS = 65535,
+    FIRST_ROOM = 8,
+    KEPT_ROOM = 64, /* a larger ring is given back when nothing is under way */
+};
+
+static struct inflight_entry *slot(const struct inflight *inflight, uint64_t place)
+{
+    return &inflight->ring[place & (inflight->room - 1)];
+}
+
+uint16_t inflight_id(uint64_t place)
+{
+    return (uint16_t)(place % IDENTIFIERS + 1);
+}
+
+struct inflight_entry *inflight_at(struct inflight *inflight, uint64_t place)
+{
+    CHECK(place >= inflight->base && place < inflight->next);
+    return slot(inflight, place);
+}
+
+bool inflight_reserve(struct inflight *inflight)
+{
+    uint64_t used = inflight->next - inflight->base;
+    if (used < inflight->room && used < IDENTIFIERS)
+        return true;
+    if (used == IDENTIFIERS)
+        return false;
+    struct inflight grown = *inflight;
+    grown.room = inflight->room ? inflight->room * 2 : FIRST_ROOM;
+    grown.ring = malloc(grown.room * sizeof *grown.ring);
+    if (!grown.ring)
+        return false;
+    for (uint64_t place = inflight->base; place < inflight->next; place++)
+        *slot(&grown, place) = *slot(inflight, place);
+    free(inflight->ring);
+    *inflight = grown;
+    return true;
+}
+
+struct inflight_entry *inflight_add(struct inflight *inflight, const struct delivery *delivery,
+                                    uint16_t *ret_id)
+{
+    CHECK(delivery->qos == 1 || delivery->qos == 2);
+    if (!inflight_reserve(inflight))
+        return NULL;
+    struct inflight_entry *entry = slot(inflight, inflight->next);
+    *entry = (struct inflight_entry){ .delivery = *delivery,
+                                      .state = delivery->qos == 1 ? AWAIT_PUBACK : AWAIT_PUBREC };
+    *ret_id = inflight_id(inflight->next);
+    inflight->next++;
+    inflight->count++;
+    inflight->bytes += message_size(delivery->message);
+    return entry;
+}
+
+struct inflight_entry *inflight_find(struct inflight *inflight, uint16_t id)
+{
+    if (id == 0)
+        return NULL;
+    uint64_t first = inflight->base % IDENTIFIERS;
+    uint64_t place = inflight->base + (id - 1u + IDENTIFIERS - first) % IDENTIFIERS;
+    if (place >= inflight->next)
+        return NULL;
+    struct inflight_entry *entry = slot(inflight, place);
+    return entry->state == INFLIGHT_FREE ? NULL : entry;
+}
+
+static void drop_message(struct inflight *inflight, struct inflight_entry *entry)
+{
+    if (!entry->delivery.message)
+        return;
+    inflight->bytes -= message_size(entry->delivery.message);
+    delivery_unref(&entry->delivery); /* the membership of a shared one stays: it waits for its credit */
+}
+
+void inflight_release(struct inflight *inflight, struct inflight_entry *entry)
+{
+    CHECK(entry->state == AWAIT_PUBREC || entry->state == AWAIT_PUBCOMP);
+    drop_message(inflight, entry);
+    entry->state = AWAIT_PUBCOMP;
+}
+
+/* The ring starts at the oldest open entry again. */
+static void advance(struct inflight *inflight)
+{
+    while (inflight->base < inflight->next &&
+           slot(inflight, inflight->base)->state == INFLIGHT_FREE)
+        inflight->base++;
+    if (inflight->count > 0 || inflight->room <= KEPT_ROOM)
+        return;
+    free(inflight->ring);
+    inflight->ring = NULL;
+    inflight->room = 0;
+}
+
+void inflight_finish(struct inflight *inflight, struct inflight_entry *entry)
+{
+    CHECK(entry->state != INFLIGHT_FREE);
+    drop_message(inflight, entry);
+    inflight->window -= entry->counts;
+    inflight->count--;
+    *entry = (struct inflight_entry){ .state = INFLIGHT_FREE };
+    advance(inflight);
+}
+
+void inflight_disconnected(struct inflight *inflight)
+{
+    for (uint64_t place = inflight->base; place < inflight->next; place++)
+        slot(inflight, place)->counts = false;
+    inflight->window = 0;
+}
+
+void inflight_done(struct inflight *inflight)
+{
+    for (uint64_t place = inflight->base; place < inflight->next; place++)
+        if (slot(inflight, place)->state != INFLIGHT_FREE)
+            drop_message(inflight, slot(inflight, place));
+    free(inflight->ring);
+    *inflight = (struct inflight){ 0 };
+}

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a session has sent at QoS 1 and 2 and what the client has not acknowledged in full: a
+ * ring in order of sending.
+ * The packet identifier of place n is n mod 65,535 + 1, so an acknowledgement finds its place
+ * without a search.
+ *
+ *        base                    next
+ * ────┼──── A ── · ── R ── A ──┼────      A awaits PUBACK, R awaits PUBREC or PUBCOMP, · is free
+ *
+ * Owner-only.
+ */
+#pragma once
+
+#include "broker/delivery.h"
+#include "broker/err.h"
+
+enum inflight_state { INFLIGHT_FREE, AWAIT_PUBACK, AWAIT_PUBREC, AWAIT_PUBCOMP };
+
+struct inflight_entry {
+    struct delivery
+        delivery;  /* in AWAIT_PUBCOMP its message is NULL: only the identifier is left */
+    uint8_t state; /* enum inflight_state */
+    bool
+        counts; /* its PUBLISH went out on this connection and takes a place of the receive maximum */
+};
+
+struct inflight {
+    struct inflight_entry *ring;
+    uint64_t base, next; /* places [base, next) are in use or free again */
+    uint32_t room;       /* of the ring; a power of two or 0 */
+    uint32_t count;      /* entries that are not free */
+    uint32_t window;     /* entries that count */
+    uint64_t bytes;      /* message_size() of the messages it holds */
+};
+
+/* Adds an entry at the end (state from its QoS, which is 1 or 2) and takes the delivery over.
+ * NULL: no identifier or no memory is left; the delivery stays the caller's. */
+struct inflight_entry *inflight_add(struct inflight *inflight, const struct delivery *delivery,
+                                    uint16_t *ret_id);
+/* Makes sure that the next inflight_add() succeeds; false: no identifier or no memory is left. */
+MUST_USE bool inflight_reserve(struct inflight *inflight);
+/* The entry that this packet identifier belongs to, NULL if none. */
+struct inflight_entry *inflight_find(struct inflight *inflight, uint16_t id);
+/* The entry at a place in [base, next); it may be free. */
+struct inflight_entry *inflight_at(struct inflight *inflight, uint64_t place);
+uint16_t inflight_id(uint64_t place);
+/* Drops the message but keeps the identifier (state AWAIT_PUBCOMP). */
+void inflight_release(struct inflight *inflight, struct inflight_entry *entry);
+/* The exchange is complete. */
+void inflight_finish(struct inflight *inflight, struct inflight_entry *entry);
+/* No entry counts any more: the connection has ended. */
+void inflight_disconnected(struct inflight *inflight);
+void inflight_done(struct inflight *inflight);

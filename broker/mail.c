@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * See mail.h: the two growing arrays. They belong to whoever holds them, a worker or, under its
+ * lock, a mailbox; no lock is taken here.
+ */
+#include "broker/mail.h"
+
+#include <stdlib.h>
+
+enum { FIRST_ROOM = 16 };
+
+/* Room for one more element. The array never shrinks: outboxes are used again every turn. */
+static void *grow(void *at, size_t count, size_t *room, size_t size)
+{
+    if (count < *room)
+        return at;
+    *room = *room ? *room * 2 : FIRST_ROOM;
+    at = realloc(at, *room * size);
+    CHECK(at);
+    return at;
+}
+
+void mails_add(struct mails *mails, const struct mail *mail)
+{
+    mails->at = grow(mails->at, mails->count, &mails->room, sizeof *mail);
+    mails->at[mails->count++] = *mail;
+}
+
+void deliveries_add(struct deliveries *deliveries, const struct delivery *delivery)
+{
+    deliveries->at = grow(deliveries->at, deliveries->count, &deliveries->room, sizeof *delivery);
+    deliveries->at[deliveries->count++] = *delivery;
+}

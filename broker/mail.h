@@ -1,0 +1,61 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What workers tell each other. During a turn a worker collects mails per target worker (its
+ * outboxes) and hands each batch over with one
+ * lock and at most one wake-up; a mail between two workers never overtakes an earlier one of the
+ * same pair.
+ */
+#pragma once
+
+#include "broker/delivery.h"
+#include "broker/err.h"
+
+#include <pthread.h>
+
+struct worker;
+
+/* What a mail is about; each kind is a row of the table in worker.c that names its handler.
+ * `target` and the payload by kind: */
+enum mail_kind {
+    MAIL_DELIVERY, /* target: session; delivery given away */
+    MAIL_GROUP_MESSAGE, /* target: group; delivery given away: a message that the group's filter matched */
+    MAIL_GROUP_RETURN,  /* target: membership; delivery given away: a member has left it unacknowledged */
+    MAIL_GROUP_CREDIT, /* target: membership; number: how many places became free */
+    MAIL_GROUP_MEMBER, /* target: membership; number: enum member_change */
+    MAIL_CLAIM,        /* target: claim; for the session's owner */
+    MAIL_CLAIM_ANSWER, /* target: claim; for the claiming worker */
+    MAIL_FENCE,        /* target: fence; answer when all that was collected has been posted */
+    MAIL_FENCE_ANSWER, /* target: fence; for the worker that put it up */
+    MAIL_KICK,         /* target: session; number: enum mqtt_reason: end its connection */
+    MAIL_CONFIG,       /* target: config, one reference given away */
+    MAIL_STOP,         /* close all connections: the broker stops */
+    MAIL_DUMP,         /* log what there is */
+    MAIL_KINDS,
+};
+
+struct mail {
+    enum mail_kind kind;
+    uint32_t number;
+    void *target;
+    struct delivery delivery;
+};
+
+struct mails { /* a growing array, owner-only */
+    struct mail *at;
+    size_t count, room;
+};
+
+struct deliveries { /* the same of deliveries */
+    struct delivery *at;
+    size_t count, room;
+};
+
+/* Both abort without memory: the sizes are bounded by what one turn can take in. */
+void mails_add(struct mails *mails, const struct mail *mail);
+void deliveries_add(struct deliveries *deliveries, const struct delivery *delivery);
+
+struct mailbox {
+    pthread_mutex_t lock; /* rank 4: mailbox */
+    struct mails mails;   /* (L) */
+    atomic_bool armed;    /* (a) the owner has been woken up and has not come yet */
+};

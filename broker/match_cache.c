@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: MIT */
+/* See match_cache.h. */
+#include "broker/match_cache.h"
+
+#include "broker/err.h"
+
+#include <stdlib.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+enum {
+    SLOTS = 4096,
+    TOPIC_MAX = 1024,        /* longer topics are not remembered */
+    HITS_MAX = 65536,        /* nor larger results */
+    TOTAL_HITS_MAX = 262144, /* of all slots: about 8 MB */
+};
+
+struct slot {
+    uint8_t *topic; /* owned */
+    size_t len;
+    uint64_t generation;
+    struct match_result *result; /* owned; NULL: empty */
+};
+
+struct match_cache {
+    uint64_t seed;
+    size_t hits;                  /* of all results */
+    struct match_result *passing; /* the last result that is not remembered */
+    struct slot slots[SLOTS];
+};
+
+struct match_cache *match_cache_new(uint64_t seed)
+{
+    struct match_cache *cache = calloc(1, sizeof *cache);
+    CHECK(cache);
+    cache->seed = seed;
+    return cache;
+}
+
+void match_result_free(struct match_result *result)
+{
+    if (!result)
+        return;
+    for (uint32_t i = 0; i < result->count; i++)
+        sub_ids_unref(result->hits[i].ids);
+    free(result);
+}
+
+static void clear(struct match_cache *cache, struct slot *slot)
+{
+    if (!slot->result)
+        return;
+    cache->hits -= slot->result->count;
+    match_result_free(slot->result);
+    free(slot->topic);
+    *slot = (struct slot){0};
+}
+
+void match_cache_free(struct match_cache *cache)
+{
+    for (size_t i = 0; i < SLOTS; i++)
+        clear(cache, &cache->slots[i]);
+    match_result_free(cache->passing);
+    free(cache);
+}
+
+static struct slot *slot_of(struct match_cache *cache, struct span topic)
+{
+    return &cache->slots[XXH3_64bits_withSeed(topic.data, topic.len, cache->seed) % SLOTS];
+}
+
+const struct match_result *match_cache_get(struct match_cache *cache, struct span topic,
+                                           uint64_t generation)
+{
+    const struct slot *slot = slot_of(cache, topic);
+    if (slot->result && slot->generation == generation &&
+        span_equal(span_of(slot->topic, slot->len), topic))
+        return slot->result;
+    return NULL;
+}
+
+const struct match_result *match_cache_put(struct match_cache *cache, struct span topic,
+                                           uint64_t generation, struct match_result *result)
+{
+    struct slot *slot = slot_of(cache, topic);
+    uint8_t *copy = NULL;
+    match_result_free(cache->passing);
+    cache->passing = NULL;
+    clear(cache, slot);
+    if (topic.len <= TOPIC_MAX && result->count <= HITS_MAX &&
+        cache->hits + result->count <= TOTAL_HITS_MAX)
+        copy = malloc(topic.len);
+    if (!copy) {
+        cache->passing = result;
+        return result;
+    }
+    memcpy(copy, topic.data, topic.len);
+    *slot = (struct slot){copy, topic.len, generation, result};
+    cache->hits += result->count;
+    return result;
+}

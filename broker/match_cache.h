@@ -1,0 +1,17 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a topic matched, remembered per worker under the tree's generation: a publisher that
+ * repeats its topics costs one hash and
+ * one comparison. Direct-mapped and bounded. Owner-only.
+ */
+#pragma once
+
+#include "broker/router.h"
+
+/* The remembered result, or NULL. Valid until the next match_cache_put(). */
+const struct match_result *match_cache_get(struct match_cache *cache, struct span topic,
+                                           uint64_t generation);
+/* Remembers a result (taken over). What is too large is kept until the next put and never found. */
+const struct match_result *match_cache_put(struct match_cache *cache, struct span topic,
+                                           uint64_t generation, struct match_result *result);
+void match_result_free(struct match_result *result);

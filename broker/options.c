@@ -1,0 +1,509 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The option table. It exists so that an option is one row: what may be written, where it is kept,
+ * what holds without it, whether a reload changes it, and what the manual says. The parser, the
+ * sample configuration, the reference and the reload are generated from or driven by it, so they
+ * cannot disagree. It owns nothing and is never written; any thread reads it. Behind the options
+ * that noctule has stand all others of mosquitto, with what becomes of them.
+ */
+#include "broker/options.h"
+
+#include <string.h>
+#include <strings.h>
+
+#include "broker/config.h"
+#include "broker/log.h"
+
+#define AT(type, field) .offset = offsetof(type, field), .size = sizeof((type){ 0 }.field)
+#define GLOBAL(field)   .scope = SCOPE_GLOBAL, AT(struct config, field)
+#define LISTENER(field) .scope = SCOPE_LISTENER, AT(struct listener_config, field)
+#define SECURITY(field) .scope = SCOPE_SECURITY, AT(struct listener_config, field)
+
+/* clang-format off */
+static const struct option_word auto_word[] = { { "auto", 0, NULL }, { 0 } };
+
+static const struct option_word protocols[] = {
+    { "mqtt",       LISTENER_MQTT,       NULL },
+    { "websockets", LISTENER_WEBSOCKETS, NULL },
+    { 0 },
+};
+
+static const struct option_word domains[] = { { "ipv4", 4, NULL }, { "ipv6", 6, NULL }, { 0 } };
+
+static const struct option_word versions[] = {
+    { "3", ACCEPT_MQTT_31,  NULL },
+    { "4", ACCEPT_MQTT_311, NULL },
+    { "5", ACCEPT_MQTT_5,   NULL },
+    { 0 },
+};
+
+static const struct option_word tls_versions[] = {
+    { "tlsv1.2", TLS_1_2, NULL },
+    { "tlsv1.3", TLS_1_3, NULL },
+    { "tlsv1.1", TLS_1_2, "TLS 1.1 is not offered; the smallest version is tlsv1.2" },
+    { 0 },
+};
+
+static const struct option_word log_types[] = {
+    { "error",       LEVEL_ERROR,       NULL },
+    { "warning",     LEVEL_WARNING,     NULL },
+    { "notice",      LEVEL_NOTICE,      NULL },
+    { "information", LEVEL_INFORMATION, NULL },
+    { "debug",       LEVEL_DEBUG,       NULL },
+    { "subscribe",   LEVEL_SUBSCRIBE,   NULL },
+    { "unsubscribe", LEVEL_UNSUBSCRIBE, NULL },
+    { "websockets",  LEVEL_WEBSOCKETS,  NULL },
+    { "internal",    LEVEL_INTERNAL,    NULL },
+    { "none",        LOG_MASK_NONE,     NULL },
+    { "all",         LOG_MASK_ALL,      NULL },
+    { 0 },
+};
+
+static const struct option_word log_dests[] = {
+    { "stderr", LOG_TO_STDERR, NULL },
+    { "stdout", LOG_TO_STDOUT, NULL },
+    { "syslog", LOG_TO_SYSLOG, NULL },
+    { "topic",  LOG_TO_TOPIC,  NULL },
+    { "file",   LOG_TO_FILE,   NULL },
+    { "none",   0,             NULL },
+    { 0 },
+};
+
+static const struct option_word facilities[] = {
+    { "0", 0, NULL }, { "1", 1, NULL }, { "2", 2, NULL }, { "3", 3, NULL },
+    { "4", 4, NULL }, { "5", 5, NULL }, { "6", 6, NULL }, { "7", 7, NULL },
+    { "daemon", CONFIG_LOG_FACILITY_DAEMON, NULL },
+    { 0 },
+};
+
+/* Of mosquitto, and not here: the second argument is the value that asks for nothing, the third
+ * what to know. */
+#define IGNORED(word, nothing, why) \
+    { .key = (word), .status = OPTION_IGNORED, .neutral = (nothing), .help = (why) }
+#define REFUSED(word, nothing, why) \
+    { .key = (word), .status = OPTION_REFUSED, .neutral = (nothing), .help = (why) }
+#define BRIDGE(word) { .key = (word), .status = OPTION_BRIDGE }
+
+#define TEBI (UINT64_C(1) << 40)
+
+const struct option option_table[] = {
+
+{ .status = OPTION_TITLE, .title = "The process",
+  .help = "Who the broker is on this machine." },
+
+{ .key = "workers", .type = OPT_COUNT, GLOBAL(workers),
+  .words = auto_word, .max = 256, .preset = "auto",
+  .help = "Threads that serve connections. With auto there is one for each CPU that the "
+          "process may use." },
+{ .key = "user", .type = OPT_TEXT, GLOBAL(user),
+  .max = 64, .preset = "noctule",
+  .help = "Started by root, the broker becomes this user and its primary group once it has "
+          "opened its ports and files. When no user called noctule exists, the default is "
+          "nobody; another name must exist. Not started by root, this has no effect." },
+{ .key = "pid_file", .type = OPT_PATH, GLOBAL(pid_file),
+  .example = "/run/noctule/noctule.pid", .otherwise = "none",
+  .help = "File to write the process identifier to. If that fails, the broker does not start." },
+{ .key = "include_dir", .type = OPT_INCLUDE_DIR,
+  .example = "/etc/noctule/conf.d", .otherwise = "none",
+  .help = "Reads every file of this directory whose name ends in .conf, in alphabetical order, "
+          "as if it stood here. Each file begins outside of any listener. Only the main file "
+          "may include." },
+
+{ .status = OPTION_TITLE, .title = "Who may connect",
+  .help = "These apply to all listeners, or, after \"per_listener_settings true\", to the "
+          "listener above them." },
+
+{ .key = "per_listener_settings", .type = OPT_BOOL, GLOBAL(per_listener_settings),
+  .preset = "false",
+  .help = "Whether allow_anonymous, allow_zero_length_clientid and auto_id_prefix belong to "
+          "the listener above them instead of to all listeners. It must stand before them." },
+{ .key = "allow_anonymous", .type = OPT_BOOL, SECURITY(allow_anonymous),
+  .preset = "false", .live = true,
+  .help = "Whether clients may connect without saying who they are. A configured listener lets "
+          "nobody in until this is true; without any listener in the file the broker can only "
+          "be reached from this machine, and then the default is true." },
+{ .key = "allow_zero_length_clientid", .type = OPT_BOOL, SECURITY(allow_zero_length_clientid),
+  .preset = "true", .live = true,
+  .help = "Whether clients of MQTT 3.1.1 and 5.0 may leave their client identifier empty and "
+          "be given one." },
+{ .key = "auto_id_prefix", .type = OPT_TEXT, SECURITY(auto_id_prefix),
+  .max = 50, .preset = "auto-", .live = true,
+  .help = "What client identifiers that the broker makes up begin with." },
+
+{ .status = OPTION_TITLE, .title = "Packets",
+  .help = "What a client may send, and what it is told about it." },
+
+{ .key = "max_packet_size", .type = OPT_BYTES, GLOBAL(max_packet_size),
+  .min = 20, .max = 268435460, .preset = "2MB", .live = true,
+  .help = "Largest packet that a client may send. Clients of MQTT 5.0 are told; whoever sends "
+          "a larger one is disconnected." },
+{ .key = "message_size_limit", .type = OPT_BYTES, GLOBAL(message_size_limit),
+  .max = 268435455, .preset = "0", .no_limit = true, .live = true,
+  .help = "Largest payload of a message; a larger message is acknowledged with an error and "
+          "goes to nobody. 0 is no limit. Prefer max_packet_size, which keeps such messages "
+          "from being sent at all." },
+{ .key = "max_keepalive", .type = OPT_SECONDS, GLOBAL(max_keepalive),
+  .max = 65535, .preset = "0", .live = true,
+  .help = "Longest keep-alive for clients of MQTT 5.0; those that ask for more, or for none, "
+          "are given this one. With 0 every client has the keep-alive that it asks for, also "
+          "none." },
+{ .key = "retain_available", .type = OPT_BOOL, GLOBAL(retain_available),
+  .preset = "true", .live = true,
+  .help = "Whether clients may publish retained messages; with false, whoever tries is "
+          "disconnected." },
+{ .key = "check_payload_format", .type = OPT_BOOL, GLOBAL(check_payload_format),
+  .preset = "false", .live = true,
+  .help = "Whether a payload that is announced as UTF-8 is checked, and refused with reason "
+          "code 0x99 if it is not." },
+
+{ .status = OPTION_TITLE, .title = "Sessions and queues",
+  .help = "What is kept for a client that is slow or away. Whatever exceeds a limit is dropped "
+          "and counted." },
+
+{ .key = "max_inflight_messages", .type = OPT_COUNT, GLOBAL(max_inflight_messages),
+  .max = 65535, .preset = "1000", .no_limit = true, .live = true,
+  .help = "Messages of QoS 1 and 2 on their way to a client at once, waiting for its "
+          "acknowledgement. A client of MQTT 5.0 may ask for fewer. 0 is no limit of the "
+          "broker's own." },
+{ .key = "max_inflight_bytes", .type = OPT_BYTES, GLOBAL(max_inflight_bytes),
+  .max = TEBI, .preset = "0", .no_limit = true, .live = true,
+  .help = "The same in bytes; one message may always be on its way, however large. 0 is no "
+          "limit." },
+{ .key = "max_queued_messages", .type = OPT_COUNT, GLOBAL(max_queued_messages),
+  .max = 4294967295, .preset = "1000", .no_limit = true, .live = true,
+  .help = "Messages that wait for a client behind those on their way. Beyond it the newest is "
+          "dropped. 0 is no limit, so that a client that stays away may fill the memory." },
+{ .key = "max_queued_bytes", .type = OPT_BYTES, GLOBAL(max_queued_bytes),
+  .max = TEBI, .preset = "0", .no_limit = true, .live = true,
+  .help = "The same in bytes. With both, the limit that is reached first holds. 0 is no limit." },
+{ .key = "queue_qos0_messages", .type = OPT_BOOL, GLOBAL(queue_qos0_messages),
+  .preset = "false", .live = true,
+  .help = "Whether messages of QoS 0 are kept as well for a client with a persistent session "
+          "that is away." },
+{ .key = "persistent_client_expiration", .type = OPT_DURATION, GLOBAL(persistent_client_expiration),
+  .max = 4294967294, .preset = "0", .example = "14d", .live = true,
+  .help = "Ends the sessions of clients that have been away for so long, whatever they asked "
+          "for: a number with h, d, w, m or y, for hours, days, weeks, months of 30 days, "
+          "years. 0 is never." },
+{ .key = "upgrade_outgoing_qos", .type = OPT_BOOL, GLOBAL(upgrade_outgoing_qos),
+  .preset = "false", .live = true,
+  .help = "Whether a message is delivered with the QoS of the subscription even when it was "
+          "published with a lower one. The specification does not foresee that." },
+{ .key = "check_retain_source", .type = OPT_BOOL, GLOBAL(check_retain_source),
+  .preset = "true", .live = true,
+  .help = "Whether a retained message is only delivered while the client that published it may "
+          "still publish to its topic." },
+
+{ .status = OPTION_TITLE, .title = "Pressure",
+  .help = "What happens when clients or the broker cannot keep up." },
+
+{ .key = "backpressure_timeout", .type = OPT_SECONDS, GLOBAL(backpressure_timeout),
+  .min = 1, .max = 3600, .preset = "10s", .live = true,
+  .help = "How long a message may wait for its acknowledgement because the broker is behind. "
+          "After that it is refused with reason code 0x97 (MQTT 5.0), or the connection is "
+          "closed." },
+{ .key = "write_timeout", .type = OPT_SECONDS, GLOBAL(write_timeout),
+  .min = 1, .max = 3600, .preset = "60s", .live = true,
+  .help = "A connection that takes nothing off the wire for so long, although something waits "
+          "for it, is closed." },
+{ .key = "set_tcp_nodelay", .type = OPT_BOOL, GLOBAL(set_tcp_nodelay),
+  .preset = "true", .live = true,
+  .help = "Whether small packets are sent at once (TCP_NODELAY) instead of waiting for more. "
+          "The broker gathers its output by itself, so false saves nothing and costs latency. "
+          "Holds for new connections." },
+{ .key = "websockets_headers_size", .type = OPT_BYTES, GLOBAL(websockets_headers_size),
+  .max = 65535, .preset = "0",
+  .help = "Room for the HTTP headers with which a WebSocket connection begins; large cookies "
+          "need more. 0 is what the library has by default." },
+
+{ .status = OPTION_TITLE, .title = "What the broker says",
+  .help = "Its log, and its state under $SYS/broker/." },
+
+{ .key = "log_dest", .type = OPT_LOG_DEST, GLOBAL(log_dest),
+  .words = log_dests, .preset = "stderr", .live = true,
+  .help = "Where the log goes: stderr, stdout, syslog, topic ($SYS/broker/log/...), \"file\" "
+          "with a path, or none. May be given several times. SIGHUP opens the file anew." },
+{ .key = "log_type", .type = OPT_SET, GLOBAL(log_type),
+  .words = log_types, .preset = "error warning notice information", .live = true,
+  .help = "What is logged: error, warning, notice, information, debug (every packet), "
+          "subscribe, unsubscribe, websockets, internal, all, none. One word per line; the "
+          "lines add up." },
+{ .key = "log_timestamp", .type = OPT_BOOL, GLOBAL(log_timestamp),
+  .preset = "true", .live = true,
+  .help = "Whether each line begins with the time." },
+{ .key = "log_timestamp_format", .type = OPT_TEXT, GLOBAL(log_timestamp_format),
+  .max = 100, .example = "%Y-%m-%dT%H:%M:%S", .otherwise = "seconds since 1970", .live = true,
+  .help = "How the time is written, in the letters of strftime(3)." },
+{ .key = "log_facility", .type = OPT_CHOICE, GLOBAL(log_facility),
+  .words = facilities, .preset = "daemon", .live = true,
+  .help = "For log_dest syslog: the facility, daemon or 0 to 7 for local0 to local7." },
+{ .key = "connection_messages", .type = OPT_BOOL, GLOBAL(connection_messages),
+  .preset = "true", .live = true,
+  .help = "Whether the log says who connects and disconnects." },
+{ .key = "sys_interval", .type = OPT_SECONDS, GLOBAL(sys_interval),
+  .max = 65535, .preset = "10", .live = true,
+  .help = "Time between two updates of $SYS/broker/. With 0 there are none." },
+
+{ .status = OPTION_TITLE, .title = "Listeners",
+  .help = "Each listener begins with its own line; the options of this group and the next one "
+          "belong to the listener above them, and those before the first listener hold for "
+          "every listener that does not set them. Without any listener the broker listens on "
+          "127.0.0.1 and ::1, port 1883 (MQTT) and 9001 (MQTT over WebSocket)." },
+
+{ .key = "listener", .type = OPT_LISTENER, .scope = SCOPE_LISTENER,
+  .max = 65535, .example = "1883", .otherwise = "built-in listeners",
+  .help = "Begins a listener: a port, and after it the host name or address to listen on (all "
+          "addresses without one); or 0 and the path of a Unix socket." },
+{ .key = "protocol", .type = OPT_CHOICE, LISTENER(protocol),
+  .words = protocols, .preset = "mqtt",
+  .help = "mqtt, or websockets for MQTT over WebSocket." },
+{ .key = "socket_domain", .type = OPT_CHOICE, LISTENER(socket_domain),
+  .words = domains, .example = "ipv4", .otherwise = "IPv4 and IPv6",
+  .help = "ipv4 or ipv6, to listen with that one alone." },
+{ .key = "max_connections", .type = OPT_COUNT, LISTENER(max_connections),
+  .max = 10000000, .preset = "-1", .no_limit = true,
+  .help = "Most connections of this listener at a time; -1 or 0 is no limit." },
+{ .key = "accept_protocol_versions", .type = OPT_LIST, LISTENER(accept_protocol_versions),
+  .words = versions, .preset = "3,4,5", .live = true,
+  .help = "Versions of MQTT that are spoken here: 3 is MQTT 3.1, 4 is MQTT 3.1.1, 5 is MQTT "
+          "5.0. Several are separated by commas." },
+{ .key = "max_qos", .type = OPT_COUNT, LISTENER(max_qos),
+  .max = 2, .preset = "2",
+  .help = "Highest QoS with which clients may publish here. Clients of MQTT 5.0 are told; "
+          "whoever exceeds it is disconnected." },
+{ .key = "maximum_qos", .type = OPT_COUNT, LISTENER(max_qos),
+  .same_as = "max_qos", .max = 2, .preset = "2", .deprecated = true,
+  .help = "The older name of max_qos." },
+{ .key = "max_topic_alias", .type = OPT_COUNT, LISTENER(max_topic_alias),
+  .max = 65535, .preset = "10",
+  .help = "Topic aliases that a client of MQTT 5.0 may set; 0 forbids them." },
+{ .key = "max_topic_alias_broker", .type = OPT_COUNT, LISTENER(max_topic_alias_broker),
+  .max = 65535, .preset = "10",
+  .help = "Topic aliases that the broker sets towards a client of MQTT 5.0, if the client "
+          "allows as many." },
+{ .key = "listener_allow_anonymous", .type = OPT_BOOL, LISTENER(allow_anonymous),
+  .same_as = "allow_anonymous", .example = "true", .otherwise = "as allow_anonymous", .live = true,
+  .help = "allow_anonymous for the listener above it alone, whatever per_listener_settings says." },
+{ .key = "listener_auto_id_prefix", .type = OPT_TEXT, LISTENER(auto_id_prefix),
+  .same_as = "auto_id_prefix", .max = 50, .example = "auto-", .otherwise = "as auto_id_prefix",
+  .live = true,
+  .help = "auto_id_prefix for the listener above it alone, whatever per_listener_settings says." },
+{ .key = "port", .type = OPT_PORT, .scope = SCOPE_LISTENER,
+  .min = 1, .max = 65535, .otherwise = "none", .deprecated = true,
+  .help = "Port of the default listener, to which the listener options before the first "
+          "listener then belong. Write \"listener\" instead." },
+{ .key = "bind_address", .type = OPT_BIND_ADDRESS, .scope = SCOPE_LISTENER,
+  .max = 255, .otherwise = "all addresses", .deprecated = true,
+  .help = "Address of the default listener. Write \"listener\" instead." },
+
+{ .status = OPTION_TITLE, .title = "TLS",
+  .help = "A listener with a certificate and its key speaks TLS; WebSocket listeners as well." },
+
+{ .key = "certfile", .type = OPT_FILE, LISTENER(certfile),
+  .example = "/etc/noctule/certs/server.crt", .otherwise = "no TLS",
+  .help = "Certificate of the server in PEM, followed by the certificates between it and the "
+          "root." },
+{ .key = "keyfile", .type = OPT_FILE, LISTENER(keyfile),
+  .example = "/etc/noctule/certs/server.key", .otherwise = "no TLS",
+  .help = "Its private key in PEM." },
+{ .key = "cafile", .type = OPT_FILE, LISTENER(cafile),
+  .example = "/etc/noctule/certs/ca.crt", .otherwise = "none",
+  .help = "Certificates, in PEM, of the authorities whose client certificates are accepted." },
+{ .key = "capath", .type = OPT_DIRECTORY, LISTENER(capath),
+  .example = "/etc/noctule/certs/ca", .otherwise = "none",
+  .help = "The same as a directory, prepared with \"openssl rehash\"." },
+{ .key = "require_certificate", .type = OPT_BOOL, LISTENER(require_certificate),
+  .preset = "false",
+  .help = "Whether a client must show a certificate that one of these authorities has signed." },
+{ .key = "tls_version", .type = OPT_CHOICE, LISTENER(tls_version),
+  .words = tls_versions, .preset = "tlsv1.2",
+  .help = "Smallest version of TLS that is spoken: tlsv1.2 or tlsv1.3." },
+{ .key = "ciphers", .type = OPT_TEXT, LISTENER(ciphers),
+  .max = 4000, .example = "ECDHE+AESGCM:ECDHE+CHACHA20", .otherwise = "those of OpenSSL",
+  .help = "Cipher suites for TLS 1.2, as \"openssl ciphers\" writes them." },
+{ .key = "ciphers_tls1.3", .type = OPT_TEXT, LISTENER(ciphers_tls13),
+  .max = 4000, .example = "TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256",
+  .otherwise = "those of OpenSSL",
+  .help = "Cipher suites for TLS 1.3." },
+
+/* ---- mosquitto's, harmless to leave out ---- */
+
+IGNORED("allow_duplicate_messages", NULL, "a client gets one copy, whatever its subscriptions"),
+IGNORED("autosave_interval", NULL, "noctule does not store anything at intervals"),
+IGNORED("autosave_on_changes", NULL, "noctule does not store anything at intervals"),
+IGNORED("dhparamfile", NULL, "OpenSSL chooses the parameters"),
+IGNORED("disable_client_cert_date_checks", "false", "the dates of client certificates are checked"),
+IGNORED("enable_control_api", "false", "there is no $CONTROL"),
+IGNORED("global_max_clients", "-1", "sessions are not limited in number"),
+IGNORED("global_max_connections", "-1", "set max_connections for each listener"),
+IGNORED("http_dir", NULL, "no files are served over HTTP"),
+IGNORED("memory_limit", "0", "memory is limited by the queue options"),
+IGNORED("packet_buffer_size", NULL, "read buffers have one size; see websockets_headers_size"),
+IGNORED("persistence", "false", "sessions and retained messages are kept in memory only, for now"),
+IGNORED("persistence_file", NULL,
+        "sessions and retained messages are kept in memory only, for now"),
+IGNORED("persistence_location", NULL,
+        "sessions and retained messages are kept in memory only, for now"),
+IGNORED("retained_persistence", "false",
+        "sessions and retained messages are kept in memory only, for now"),
+IGNORED("retain_expiry_interval", "0", "expired retained messages go by themselves"),
+IGNORED("retry_interval", NULL, "messages are sent again when a client reconnects, not before"),
+IGNORED("store_clean_interval", NULL, "messages go as soon as nobody needs them"),
+IGNORED("websockets_log_level", NULL, "log_type websockets is all there is"),
+
+/* ---- mosquitto's, and somebody relies on them ---- */
+
+REFUSED("acl_file", NULL, "it says who may use which topics"),
+REFUSED("auth_opt_*", NULL, "it belongs to a plugin that says who may connect"),
+REFUSED("auth_plugin", NULL, "a plugin says who may connect"),
+REFUSED("auth_plugin_deny_special_chars", NULL, "it belongs to a plugin that says who may connect"),
+REFUSED("bind_interface", NULL,
+        "it says which network may reach the listener; give listener an address instead"),
+REFUSED("clientid_prefixes", NULL, "it says who may connect"),
+REFUSED("crlfile", NULL, "it says which client certificates are no longer good"),
+REFUSED("enable_proxy_protocol", NULL, "connections through the proxy would not be understood"),
+REFUSED("global_plugin", NULL, "a plugin may say who may connect"),
+REFUSED("http_api", NULL, "there is no HTTP interface"),
+REFUSED("mount_point", NULL, "it keeps the clients of a listener apart from the others"),
+REFUSED("password_file", NULL, "it says who may connect"),
+REFUSED("plugin", NULL, "a plugin may say who may connect"),
+REFUSED("plugin_load", NULL, "a plugin may say who may connect"),
+REFUSED("plugin_opt_*", NULL, "it belongs to a plugin that may say who may connect"),
+REFUSED("plugin_use", NULL, "a plugin may say who may connect"),
+REFUSED("proxy_protocol_v2_require_tls", "false", "it says who may connect"),
+REFUSED("psk_file", NULL, "it says who may connect"),
+REFUSED("psk_hint", NULL, "pre-shared keys say who may connect"),
+REFUSED("tls_engine", NULL, "the key of the listener could not be used"),
+REFUSED("tls_engine_kpass_sha1", NULL, "the key of the listener could not be used"),
+REFUSED("tls_keyform", "pem", "the key of the listener could not be used"),
+REFUSED("use_identity_as_username", "false", "it says who a client is"),
+REFUSED("use_subject_as_username", "false", "it says who a client is"),
+REFUSED("use_username_as_clientid", "false",
+        "it keeps clients from taking over each other's sessions"),
+REFUSED("websockets_origin", NULL, "it says which web pages may connect"),
+
+/* ---- mosquitto's bridges ---- */
+
+REFUSED("connection", NULL, "no connection to the other broker would be made"),
+BRIDGE("address"), BRIDGE("addresses"), BRIDGE("bridge_alpn"), BRIDGE("bridge_attempt_unsubscribe"),
+BRIDGE("bridge_bind_address"), BRIDGE("bridge_cafile"), BRIDGE("bridge_capath"),
+BRIDGE("bridge_certfile"),
+BRIDGE("bridge_ciphers"), BRIDGE("bridge_ciphers_tls1.3"), BRIDGE("bridge_identity"),
+BRIDGE("bridge_insecure"),
+BRIDGE("bridge_keyfile"), BRIDGE("bridge_max_packet_size"), BRIDGE("bridge_max_topic_alias"),
+BRIDGE("bridge_outgoing_retain"), BRIDGE("bridge_protocol_version"), BRIDGE("bridge_psk"),
+BRIDGE("bridge_receive_maximum"), BRIDGE("bridge_reload_type"), BRIDGE("bridge_require_ocsp"),
+BRIDGE("bridge_session_expiry_interval"), BRIDGE("bridge_tcp_keepalive"),
+BRIDGE("bridge_tcp_user_timeout"),
+BRIDGE("bridge_tls_use_os_certs"), BRIDGE("bridge_tls_version"), BRIDGE("cleansession"),
+BRIDGE("clientid"),
+BRIDGE("idle_timeout"), BRIDGE("keepalive_interval"), BRIDGE("local_cleansession"),
+BRIDGE("local_clientid"),
+BRIDGE("local_password"), BRIDGE("local_username"), BRIDGE("notification_topic"),
+BRIDGE("notifications"),
+BRIDGE("notifications_local_only"), BRIDGE("password"), BRIDGE("remote_clientid"),
+BRIDGE("remote_password"),
+BRIDGE("remote_username"), BRIDGE("restart_timeout"), BRIDGE("round_robin"),
+BRIDGE("session_expiry"),
+BRIDGE("start_type"), BRIDGE("threshold"), BRIDGE("topic"), BRIDGE("try_private"),
+BRIDGE("username"),
+};
+/* clang-format on */
+
+const size_t option_count = sizeof option_table / sizeof *option_table;
+
+size_t option_index(const struct option *option)
+{
+    return (size_t)(option - option_table);
+}
+
+static bool key_matches(const char *pattern, const char *key)
+{
+    size_t len = strlen(pattern);
+
+    if (pattern[len - 1] == '*')
+        return strncmp(pattern, key, len - 1) == 0;
+    return strcmp(pattern, key) == 0;
+}
+
+const struct option *option_find(const char *key)
+{
+    for (size_t i = 0; i < option_count; i++)
+        if (option_table[i].key && key_matches(option_table[i].key, key))
+            return &option_table[i];
+    return NULL;
+}
+
+static size_t smallest(size_t a, size_t b, size_t c)
+{
+    size_t least = a < b ? a : b;
+
+    return least < c ? least : c;
+}
+
+/* How many letters must be put in, left out, changed or swapped with their neighbour to get from
+ * one word to the other, whatever the case. Both are shorter than OPTION_KEY_MAX. */
+static size_t distance(const char *from, const char *to)
+{
+    size_t rows[3][OPTION_KEY_MAX + 1]; /* the last two rows and this one, by turns */
+    size_t from_len = strlen(from);
+    size_t to_len = strlen(to);
+
+    for (size_t j = 0; j <= to_len; j++)
+        rows[0][j] = j;
+    for (size_t i = 1; i <= from_len; i++) {
+        size_t *row = rows[i % 3];
+        const size_t *above = rows[(i - 1) % 3];
+        const size_t *above_that = rows[(i + 1) % 3];
+
+        row[0] = i;
+        for (size_t j = 1; j <= to_len; j++) {
+            size_t change = strncasecmp(&from[i - 1], &to[j - 1], 1) != 0;
+
+            row[j] = smallest(above[j] + 1, row[j - 1] + 1, above[j - 1] + change);
+            if (i > 1 && j > 1 && from[i - 1] == to[j - 2] && from[i - 2] == to[j - 1] &&
+                above_that[j - 2] + 1 < row[j])
+                row[j] = above_that[j - 2] + 1;
+        }
+    }
+    return rows[from_len % 3][to_len];
+}
+
+/* Keeps the nearer one of two suggestions; a quarter of the letters may differ,
+ * or the end be missing. */
+static void suggest(const char *word, const char *candidate, const char **best,
+                    size_t *best_distance)
+{
+    bool begins = strlen(word) >= 3 && strncasecmp(word, candidate, strlen(word)) == 0;
+    size_t far = begins ? 1 : distance(word, candidate);
+
+    if (far <= 1 + strlen(candidate) / 4 && far < strlen(candidate) && far < *best_distance) {
+        *best = candidate;
+        *best_distance = far;
+    }
+}
+
+const char *option_suggest(const char *key)
+{
+    const char *best = NULL;
+    size_t best_distance = SIZE_MAX;
+
+    if (strlen(key) >= OPTION_KEY_MAX)
+        return NULL;
+    for (size_t i = 0; i < option_count; i++)
+        if (option_table[i].key && option_table[i].status == OPTION_SUPPORTED)
+            suggest(key, option_table[i].key, &best, &best_distance);
+    return best;
+}
+
+const char *option_suggest_word(const struct option *option, const char *word)
+{
+    const char *best = NULL;
+    size_t best_distance = SIZE_MAX;
+
+    if (strlen(word) >= OPTION_KEY_MAX)
+        return NULL;
+    for (const struct option_word *w = option->words; w && w->word; w++)
+        suggest(word, w->word, &best, &best_distance);
+    return best;
+}

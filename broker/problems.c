@@ -1,0 +1,83 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The list of problems of a configuration: see problems.h. It does not judge; config.c says what is
+ * an error.
+ */
+#include "broker/problems.h"
+
+#include <stdarg.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "broker/err.h"
+#include "broker/options.h"
+
+static struct problem *next_problem(struct problems *problems)
+{
+    if (problems->count == problems->capacity) {
+        size_t capacity = problems->capacity ? problems->capacity * 2 : 8;
+        struct problem *list = realloc(problems->list, capacity * sizeof *list);
+
+        if (!list)
+            abort();
+        problems->list = list;
+        problems->capacity = capacity;
+    }
+    return &problems->list[problems->count++];
+}
+
+void problems_add(struct problems *problems, enum problem_severity severity, const char *file,
+                  unsigned line, const char *format, ...)
+{
+    char text[PROBLEM_TEXT_MAX];
+    va_list args;
+
+    if (severity == PROBLEM_ERROR)
+        problems->errors++;
+    if (problems->count >= PROBLEMS_MAX) {
+        problems->dropped++;
+        return;
+    }
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    *next_problem(problems) = (struct problem){
+        .severity = severity,
+        .line = line,
+        .file = file ? option_keep_text(file, strlen(file)) : NULL,
+        .text = option_keep_text(text, strlen(text)),
+    };
+}
+
+char *problem_line(const struct problem *problem, char *buf, size_t size)
+{
+    const char *kind = problem->severity == PROBLEM_WARNING ? "warning: " : "";
+
+    if (problem->file && problem->line)
+        snprintf(buf, size, "%s:%u: %s%s", problem->file, problem->line, kind, problem->text);
+    else if (problem->file)
+        snprintf(buf, size, "%s: %s%s", problem->file, kind, problem->text);
+    else
+        snprintf(buf, size, "%s%s", kind, problem->text);
+    return buf;
+}
+
+void problems_print(const struct problems *problems, FILE *out)
+{
+    char line[PROBLEM_TEXT_MAX + 4200];
+
+    for (size_t i = 0; i < problems->count; i++)
+        fprintf(out, "%s\n", problem_line(&problems->list[i], line, sizeof line));
+    if (problems->dropped)
+        fprintf(out, "... and %zu more\n", problems->dropped);
+}
+
+void problems_done(struct problems *problems)
+{
+    for (size_t i = 0; i < problems->count; i++) {
+        free(problems->list[i].file);
+        free(problems->list[i].text);
+    }
+    free(problems->list);
+    *problems = (struct problems){ 0 };
+}

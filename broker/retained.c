@@ -1,0 +1,279 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * See retained.h. A fetch is a job of the worker that owns the session: slice by slice, as fast
+ * as the session's queue takes them, so that neither a million
+ * retained messages nor a slow subscriber stalls anybody. While a slice is read under the
+ * shard's lock the worker takes in its mailbox as well: what was set
+ * before the slice was read is then handled before the slice.
+ */
+#include "broker/retained.h"
+
+#include "broker/broker_state.h"
+#include "broker/locks.h"
+#include "broker/session.h"
+#include "mqtt/topic.h"
+
+#include <stdlib.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
+
+enum {
+    SHARDS = 64,
+    SLICE = 256,       /* messages found a slice */
+    LOOKED_AT = 4096,  /* topics looked at a slice */
+    SHARDS_A_TURN = 8, /* of one fetch */
+};
+
+struct retained_shard {
+    pthread_mutex_t lock; /* rank 2 */
+    struct topic_map *map; /* (L) of struct message */
+};
+
+struct retained {
+    uint64_t seed; /* (i) */
+    struct retained_shard shards[SHARDS];
+    _Atomic uint64_t count, bytes, feed; /* (a) */
+};
+
+struct retained_job {
+    struct list session_node, worker_node;
+    struct session *session;
+    struct topic_cursor cursor;
+    unsigned shard, last; /* the one to scan, and behind the last one */
+    uint32_t sub_id;
+    uint8_t qos;
+    bool running, cancelled; /* cancelled while it runs: freed when it returns */
+    uint32_t filter_len;
+    uint8_t filter[];
+};
+
+struct slice {
+    struct message *found[SLICE];
+    size_t count;
+    uint64_t now;
+};
+
+struct retained *retained_new(uint64_t seed)
+{
+    struct retained *retained = calloc(1, sizeof *retained);
+    CHECK(retained);
+    retained->seed = seed;
+    for (unsigned i = 0; i < SHARDS; i++) {
+        pthread_mutex_init(&retained->shards[i].lock, NULL);
+        retained->shards[i].map = topic_map_new(seed);
+        CHECK(retained->shards[i].map);
+    }
+    return retained;
+}
+
+/* ---- one topic ---- */
+
+static unsigned shard_of(const struct retained *retained, struct span topic)
+{
+    return (unsigned)(XXH3_64bits_withSeed(topic.data, topic.len, ~retained->seed) % SHARDS);
+}
+
+struct retained_shard *retained_lock(struct retained *retained, struct span topic)
+{
+    struct retained_shard *shard = &retained->shards[shard_of(retained, topic)];
+    lock_take(&shard->lock, RANK_RETAINED);
+    return shard;
+}
+
+void retained_unlock(struct retained_shard *shard)
+{
+    lock_drop(&shard->lock, RANK_RETAINED);
+}
+
+static void forget(struct retained *retained, struct message *old)
+{
+    if (!old)
+        return;
+    atomic_fetch_sub_explicit(&retained->count, 1, memory_order_relaxed);
+    atomic_fetch_sub_explicit(&retained->bytes, message_size(old), memory_order_relaxed);
+    message_unref(old);
+}
+
+uint64_t retained_set(struct retained *retained, struct retained_shard *shard,
+                      struct message *message)
+{
+    void *old = NULL;
+    if (message->payload_len == 0) { /* [MQTT5-3.3.1-6], [MQTT5-3.3.1-7] */
+        forget(retained, topic_map_remove(shard->map, message_topic(message)));
+    } else {
+        if (!topic_map_set(shard->map, message_topic(message), message_ref(message), &old)) {
+            message_unref(message);
+            return 0;
+        }
+        atomic_fetch_add_explicit(&retained->count, 1, memory_order_relaxed);
+        atomic_fetch_add_explicit(&retained->bytes, message_size(message), memory_order_relaxed);
+        forget(retained, old);
+    }
+    return atomic_fetch_add_explicit(&retained->feed, 1, memory_order_relaxed) + 1;
+}
+
+uint64_t retained_count(const struct retained *retained)
+{
+    return atomic_load_explicit(&retained->count, memory_order_relaxed);
+}
+
+uint64_t retained_bytes(const struct retained *retained)
+{
+    return atomic_load_explicit(&retained->bytes, memory_order_relaxed);
+}
+
+static bool visit_unref(void *ctx, struct span topic, void *value)
+{
+    (void)ctx, (void)topic;
+    message_unref(value);
+    return true;
+}
+
+void retained_free(struct retained *retained)
+{
+    for (unsigned i = 0; i < SHARDS; i++) {
+        topic_map_each(retained->shards[i].map, visit_unref, NULL);
+        topic_map_free(retained->shards[i].map);
+        pthread_mutex_destroy(&retained->shards[i].lock);
+    }
+    free(retained);
+}
+
+/* ---- fetching ---- */
+
+void retained_fetch(struct worker *worker, struct session *session, struct span filter,
+                    uint8_t qos, uint32_t sub_id)
+{
+    struct retained *retained = worker->broker->retained;
+    struct retained_job *job = calloc(1, sizeof *job + filter.len);
+    CHECK(job);
+    retained_cancel(session, filter); /* subscribed again: from the beginning */
+    memcpy(job->filter, filter.data, filter.len);
+    job->filter_len = (uint32_t)filter.len;
+    job->session = session;
+    job->qos = qos;
+    job->sub_id = sub_id;
+    job->last = SHARDS;
+    if (!mqtt_filter_has_wildcard(filter)) {
+        job->shard = shard_of(retained, filter);
+        job->last = job->shard + 1;
+    }
+    list_append(&session->retained_jobs, &job->session_node);
+    list_append(&worker->jobs, &job->worker_node);
+}
+
+static void job_free(struct retained_job *job)
+{
+    list_remove(&job->session_node);
+    list_remove(&job->worker_node);
+    topic_cursor_done(&job->cursor);
+    free(job);
+}
+
+void retained_cancel(struct session *session, struct span filter)
+{
+    for (struct list *node = session->retained_jobs.next, *next; node != &session->retained_jobs;
+         node = next) {
+        struct retained_job *job = CONTAINER_OF(node, struct retained_job, session_node);
+        next = node->next;
+        if (filter.data && !span_equal(span_of(job->filter, job->filter_len), filter))
+            continue;
+        list_remove(&job->session_node);
+        job->cancelled = true;
+        if (!job->running)
+            job_free(job);
+    }
+}
+
+static bool visit_collect(void *ctx, struct span topic, void *value)
+{
+    struct slice *slice = ctx;
+    struct message *message = value;
+    (void)topic;
+    if (!message_expired(message, slice->now)) /* the next value of the topic frees it */
+        slice->found[slice->count++] = message_ref(message);
+    return slice->count < SLICE;
+}
+
+static bool has_room(const struct worker *worker, const struct session *session)
+{
+    uint32_t limit = worker->config->max_queued_messages;
+    return limit == 0 || session->queue.count <= limit / 2;
+}
+
+static void offer_slice(struct worker *worker, const struct retained_job *job,
+                        struct slice *slice, uint64_t now)
+{
+    for (size_t i = 0; i < slice->count; i++) {
+        struct message *message = slice->found[i];
+        struct delivery delivery = {.message = message,
+                                    .sub_id = job->sub_id,
+                                    .qos = message->qos < job->qos ? message->qos : job->qos,
+                                    .flags = DELIVERY_RETAIN};
+        if (job->cancelled)
+            message_unref(message);
+        else
+            session_offer(worker, job->session, &delivery, now);
+    }
+}
+
+/* One slice of one shard. */
+static void run_slice(struct worker *worker, struct retained_job *job, uint64_t now)
+{
+    struct retained_shard *shard = &worker->broker->retained->shards[job->shard];
+    struct slice slice = {.count = 0, .now = now};
+    struct mails mails;
+    struct topic_scan scan = {.filter = span_of(job->filter, job->filter_len),
+                              .max_found = SLICE,
+                              .max_looked_at = LOOKED_AT,
+                              .visit = visit_collect,
+                              .ctx = &slice};
+
+    lock_take(&shard->lock, RANK_RETAINED);
+    enum topic_scan_end end = topic_map_scan(shard->map, &scan, &job->cursor);
+    worker_take_mail(worker, &mails);
+    lock_drop(&shard->lock, RANK_RETAINED);
+
+    job->running = true; /* the mail may end the session */
+    worker_handle_mail(worker, &mails);
+    offer_slice(worker, job, &slice, now);
+    job->running = false;
+    if (end == TOPIC_SCAN_COMPLETE) {
+        topic_cursor_done(&job->cursor);
+        job->shard++;
+    }
+}
+
+/* Returns whether it could go on at once. */
+static bool run(struct worker *worker, struct retained_job *job, uint64_t now)
+{
+    for (unsigned turns = 0; turns < SHARDS_A_TURN && !job->cancelled; turns++) {
+        if (job->shard == job->last)
+            break;
+        if (!has_room(worker, job->session)) {
+            list_append(&worker->jobs, &job->worker_node);
+            return false;
+        }
+        run_slice(worker, job, now);
+    }
+    if (job->cancelled || job->shard == job->last) {
+        job_free(job);
+        return false;
+    }
+    list_append(&worker->jobs, &job->worker_node);
+    return true;
+}
+
+bool retained_work(struct worker *worker, uint64_t now)
+{
+    struct list batch, *node;
+    bool more = false;
+    if (list_empty(&worker->jobs))
+        return false;
+    list_init(&batch);
+    list_move(&batch, &worker->jobs);
+    while ((node = list_take(&batch)))
+        more |= run(worker, CONTAINER_OF(node, struct retained_job, worker_node), now);
+    return more;
+}

@@ -1,0 +1,45 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Retained messages: one per topic, in shards, each an ordered map under a lock of its own (rank
+ * 2). Setting one and posting it to its receivers happens under the
+ * shard's lock; a subscriber fetches slices under that lock, into its own mailbox's order. So a
+ * newer value is never followed by an older one.
+ */
+#pragma once
+
+#include "broker/list.h"
+#include "broker/message.h"
+#include "broker/topic_map.h"
+
+#include <pthread.h>
+
+struct retained;
+struct session;
+struct worker;
+
+struct retained *retained_new(uint64_t seed); /* aborts without memory */
+void retained_free(struct retained *retained);
+
+/* Lock the shard of a topic / unlock it. Between them: retained_set() and the routing of the
+ * same message. Returns the shard. */
+struct retained_shard *retained_lock(struct retained *retained, struct span topic);
+void retained_unlock(struct retained_shard *shard);
+/* Sets (or, with an empty payload, clears) the topic's message. Returns the number of the change
+ * in the feed of all changes; 0 without memory. */
+uint64_t retained_set(struct retained *retained, struct retained_shard *shard,
+                      struct message *message);
+
+/* The number of messages that are stored, and their bytes. Any thread. */
+uint64_t retained_count(const struct retained *retained);
+uint64_t retained_bytes(const struct retained *retained);
+
+/* Fetches the retained messages that match a filter for a session, in slices, at the end of this
+ * and later turns, as fast as its queue
+ * takes them. `qos`, `sub_id` of the subscription. Owner of the session only. */
+void retained_fetch(struct worker *worker, struct session *session, struct span filter, uint8_t qos,
+                    uint32_t sub_id);
+/* Forgets the fetches of a session (of one filter, or all when filter.data is NULL). */
+void retained_cancel(struct session *session, struct span filter);
+/* One slice of each fetch under way. Called by worker_finish(); returns whether there is more to
+ * do at once. */
+bool retained_work(struct worker *worker, uint64_t now);

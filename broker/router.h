@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Routing: from a message to the sessions and groups that want it. Owns the topic tree and its
+ * big-reader lock (a reader takes only its own worker's
+ * lock, a writer all of them in order), and per worker a cache of match results that the tree's
+ * generation keeps honest.
+ */
+#pragma once
+
+#include "broker/delivery.h"
+#include "mqtt/tree.h"
+
+#include <pthread.h>
+
+struct broker;
+struct session;
+struct worker;
+
+enum tree_kind { TREE_SESSION, TREE_GROUP }; /* tree_entry.kind */
+
+/* Merged by session: one hit per receiver. */
+struct hit {
+    void *target;        /* a session or a group */
+    struct sub_ids *ids; /* several identifiers, else NULL */
+    uint32_t sub_id;
+    uint8_t options;   /* highest QoS; RETAIN_AS_PUBLISHED if any has it */
+    uint8_t kind;      /* enum tree_kind */
+    uint8_t condition; /* enum hit_condition */
+};
+enum hit_condition { HIT_ALWAYS, HIT_UNLESS_PUBLISHER, HIT_IF_PUBLISHER }; /* No Local */
+
+struct match_result {
+    uint32_t count;
+    struct hit hits[];
+};
+
+/* Who publishes, for No Local: NULL for the broker itself. Only compared. */
+struct route {
+    struct message *message; /* borrowed */
+    const struct session *publisher;
+    bool retained;     /* set or clear the retained message as well */
+    uint64_t position; /* opaque; what a replicated log will say; 0 here */
+};
+
+/* Routes a message: sets it retained if asked, and offers it to every receiver. Returns how many
+ * hits there were (sessions and groups, before No Local). */
+uint32_t route_message(struct worker *worker, const struct route *route, uint64_t now);
+
+/* Offers to a session wherever it is. The delivery is taken over. */
+void route_offer(struct worker *worker, struct session *session, struct delivery *delivery,
+                 uint64_t now);
+
+/* Changes of the tree, under the writer lock, at most ROUTER_BATCH filters in one hold.
+ * `ret_changes` may be NULL. */
+enum { ROUTER_BATCH = 64 };
+struct filter_change {
+    struct span filter; /* without $share */
+    struct tree_entry entry;
+    bool remove;
+    enum tree_change
+        result; /* out: TREE_FIRST and TREE_LAST are the events of each distinct filter */
+};
+void route_change(struct worker *worker, struct filter_change *changes, size_t count);
+
+struct match_cache *match_cache_new(uint64_t seed);
+void match_cache_free(struct match_cache *cache);

@@ -1,0 +1,406 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * See session.h. Limits, the coming and going of connections, and the end of a session.
+ * Owner-only, but for session_new() and
+ * session_free(), which nobody else can see yet or any more.
+ */
+#include "broker/session.h"
+
+#include "broker/broker_state.h"
+#include "broker/conn_state.h"
+#include "broker/log.h"
+#include "broker/will.h"
+
+#include <stdlib.h>
+
+enum { EARLY_DRAIN = 500 }; /* deliveries that make a connection drain in mid-turn */
+
+static timer_fn session_timer;
+
+struct session *session_new(struct worker *owner, struct span client_id, uint64_t hash)
+{
+    struct session *session = calloc(1, sizeof *session);
+    if (!session)
+        return NULL;
+    session->client_id = malloc(client_id.len + 1);
+    if (!session->client_id) {
+        free(session);
+        return NULL;
+    }
+    memcpy(session->client_id, client_id.data, client_id.len);
+    session->client_id_len = (uint32_t)client_id.len;
+    session->hash = hash;
+    session->ends_at = UINT64_MAX;
+    session->timer.fire = session_timer;
+    list_init(&session->retained_jobs);
+    list_init(&session->claims);
+    atomic_init(&session->owner, owner);
+    return session;
+}
+
+void session_free(struct session *session)
+{
+    queue_done(&session->queue);
+    inflight_done(&session->inflight);
+    message_unref(session->will);
+    for (uint32_t i = 0; i < session->subscription_count; i++)
+        free(session->subscriptions[i].filter);
+    for (size_t i = 0; i < session->held.count; i++)
+        delivery_unref(&session->held.at[i]);
+    free(session->held.at);
+    free(session->subscriptions);
+    free(session->qos2_ids);
+    free(session->client_id);
+    free(session);
+}
+
+/* ---- offering ---- */
+
+static void drop(struct worker *worker, struct session *session, struct delivery *delivery)
+{
+    if (delivery->flags & DELIVERY_SHARED)
+        group_credit(worker, delivery->member, 1);
+    session->dropped++;
+    STAT_ADD(&worker->stats, publish_dropped, 1);
+    STAT_ADD(&worker->stats, queue_dropped, 1);
+    if (delivery->flags & DELIVERY_SHARED)
+        group_credit(worker, delivery->member, 1);
+    delivery_unref(delivery);
+}
+
+/*
+ * QoS 0 counts against everything that waits, QoS 1 and 2 only against their own kind: so a
+ * flood at QoS 0 never displaces what was promised.
+ * What came through a group was asked for (credit).
+ */
+static bool has_room(const struct config *config, const struct session *session,
+                     const struct delivery *delivery)
+{
+    const struct queue *queue = &session->queue;
+    if (delivery->flags & DELIVERY_SHARED)
+        return true;
+    uint32_t waiting = delivery->qos ? queue->count - queue->qos0_count : queue->count;
+    uint64_t bytes = queue->bytes + message_size(delivery->message);
+    return (!config->max_queued_messages || waiting < config->max_queued_messages) &&
+           (!config->max_queued_bytes || bytes <= config->max_queued_bytes);
+}
+
+/* Whether the queue can move at all: a full window waits for the client, a choked socket for the
+ * network. */
+static bool can_drain(const struct session *session)
+{
+    const struct conn *conn = session->conn;
+    const struct delivery *first = queue_first((struct queue *)&session->queue);
+    return conn && !conn->choked && conn->connack_sent && first &&
+           (first->qos == 0 || session->inflight.window < conn->window);
+}
+
+void session_offer(struct worker *worker, struct session *session, struct delivery *delivery,
+                   uint64_t now)
+{
+    (void)now;
+    bool offline = !session->conn;
+    if (delivery->flags & DELIVERY_SHARED && (offline || session->phase != SESSION_ACTIVE)) {
+        group_return(worker, delivery);
+        return;
+    }
+    if (session->phase == SESSION_ENDING ||
+        (offline && delivery->qos == 0 && !worker->config->queue_qos0_messages)) {
+        delivery_unref(delivery);
+        return;
+    }
+    if (!has_room(worker->config, session, delivery) || !queue_push(&session->queue, delivery)) {
+        drop(worker, session, delivery);
+        return;
+    }
+    if (offline)
+        return;
+    worker_ready(worker, session->conn);
+    if (session->queue.count >= EARLY_DRAIN && worker->may_flush && can_drain(session))
+        session->conn->link->ops->flush(session->conn->link);
+}
+
+void session_finish(struct worker *worker, struct session *session, struct inflight_entry *entry)
+{
+    if (entry->delivery.flags & DELIVERY_SHARED)
+        group_credit(worker, entry->delivery.member, 1);
+    inflight_finish(&session->inflight, entry);
+}
+
+/* ---- connections come and go ---- */
+
+void session_attach(struct session *session, struct conn *conn, uint64_t now)
+{
+    struct worker *worker = conn->worker;
+    (void)now;
+    session->conn = conn;
+    session->epoch++;
+    session->expiry = conn->session_expiry;
+    session->ends_at = UINT64_MAX;
+    session->taken_by_clean_start = false;
+    wheel_cancel(&session->timer);
+    message_unref(session->will); /* back in time: the delayed will is not sent [MQTT5-3.1.3-9] */
+    session->will = NULL;
+    conn->session = session;
+    conn->resend = session->inflight.base;
+    conn->resend_end = session->inflight.next;
+    for (uint32_t i = 0; i < session->subscription_count; i++)
+        if (session->subscriptions[i].member)
+            group_member_online(worker, session->subscriptions[i].member, conn->window);
+}
+
+/* Takes out of the queue what does not wait for the client to come back: QoS 0, and what other
+ * members of a group may have. */
+static void clear_queue(struct worker *worker, struct session *session, struct deliveries *shared)
+{
+    for (uint32_t left = session->queue.count; left > 0; left--) {
+        struct delivery delivery;
+        (void)queue_pop(&session->queue, &delivery);
+        if (delivery.flags & DELIVERY_SHARED)
+            deliveries_add(shared, &delivery);
+        else if (delivery.qos == 0 && !worker->config->queue_qos0_messages)
+            delivery_unref(&delivery);
+        else if (!queue_push(&session->queue, &delivery))
+            drop(worker, session, &delivery);
+    }
+}
+
+/* Unacknowledged QoS 1 messages of a group go to another member; a QoS 2 delivery that has begun
+ * stays
+ * with this session [MQTT5-4.8.2-4, MQTT5-4.8.2-5]. */
+static void give_back(struct worker *worker, struct session *session)
+{
+    struct deliveries shared = { 0 };
+    struct inflight *inflight = &session->inflight;
+    for (uint64_t place = inflight->base; place < inflight->next; place++) {
+        place = place < inflight->base ? inflight->base : place; /* finishing moves the base */
+        if (place == inflight->next)
+            break;
+        struct inflight_entry *entry = inflight_at(inflight, place);
+        if (entry->state != AWAIT_PUBACK || !(entry->delivery.flags & DELIVERY_SHARED))
+            continue;
+        struct delivery delivery = delivery_ref(&entry->delivery);
+        deliveries_add(&shared, &delivery);
+        inflight_finish(inflight, entry);
+    }
+    clear_queue(worker, session, &shared);
+    while (shared.count > 0) /* newest first: each goes to the front of the group's queue */
+        group_return(worker, &shared.at[--shared.count]);
+    free(shared.at);
+}
+
+static uint64_t after_seconds(uint64_t now, uint32_t seconds)
+{
+    return seconds == SESSION_NEVER_EXPIRES ? UINT64_MAX : now + (uint64_t)seconds * 1000;
+}
+
+static void arm(struct worker *worker, struct session *session)
+{
+    uint64_t due = session->ends_at;
+    if (session->will && session->will_at < due)
+        due = session->will_at;
+    if (due != UINT64_MAX)
+        wheel_set(&worker->wheel, &session->timer, due);
+}
+
+void session_detach(struct worker *worker, struct session *session, uint64_t now)
+{
+    if (session->conn) {
+        session->conn->session = NULL;
+        session->conn = NULL;
+    }
+    /* First, so that the groups do not choose this session for what it gives back. */
+    for (uint32_t i = 0; i < session->subscription_count; i++)
+        if (session->subscriptions[i].member)
+            group_member_offline(worker, session->subscriptions[i].member);
+    give_back(worker, session);
+    inflight_disconnected(&session->inflight);
+    session->ends_at = after_seconds(now, session->expiry);
+    if (session->expiry == 0)
+        session_end(worker, session, now);
+    else
+        arm(worker, session);
+}
+
+static void session_timer(struct timer *timer, uint64_t now)
+{
+    struct session *session = CONTAINER_OF(timer, struct session, timer);
+    struct worker *worker = atomic_load_explicit(&session->owner, memory_order_acquire);
+    if (session->ends_at <= now) {
+        char name[LOG_QUOTE_MAX];
+        log_emit(LEVEL_NOTICE, "Session of %s has expired.",
+                 log_quote(name, sizeof name, session->client_id, session->client_id_len));
+        STAT_ADD(&worker->stats, clients_expired, 1);
+        session_end(worker, session, now);
+        return;
+    }
+    if (session->will && session->will_at <= now)
+        will_send_delayed(worker, session, now);
+    arm(worker, session);
+}
+
+void session_leave(struct worker *worker, struct session *session)
+{
+    session->phase = SESSION_LEAVING;
+    wheel_cancel(&session->timer);
+    retained_cancel(session, (struct span){ 0 });
+    STAT_ADD(&worker->stats, sessions, -1);
+    STAT_ADD(&worker->stats, subscriptions, -(int64_t)session->subscription_count);
+}
+
+/* ---- the end ---- */
+
+struct funeral {
+    struct fence fence;
+    struct session *session;
+};
+
+static void bury(struct fence *fence, uint64_t now)
+{
+    struct funeral *funeral = CONTAINER_OF(fence, struct funeral, fence);
+    (void)now;
+    worker_bury(fence->worker, funeral->session);
+    free(funeral);
+}
+
+static void unsubscribe_all(struct worker *worker, struct session *session)
+{
+    struct filter_change changes[ROUTER_BATCH];
+    size_t count = 0;
+    for (uint32_t i = 0; i < session->subscription_count; i++) {
+        struct subscription *subscription = &session->subscriptions[i];
+        if (subscription->member) {
+            group_leave(worker, subscription->member);
+            subscription->member = NULL;
+            STAT_ADD(&worker->stats, shared_subscriptions, -1);
+            continue;
+        }
+        changes[count++] = (struct filter_change){
+            .filter = span_of(subscription->filter, subscription->len),
+            .entry = { .subscriber = session, .kind = TREE_SESSION },
+            .remove = true,
+        };
+        if (count == ROUTER_BATCH) {
+            route_change(worker, changes, count);
+            count = 0;
+        }
+    }
+    if (count)
+        route_change(worker, changes, count);
+    STAT_ADD(&worker->stats, subscriptions, -(int64_t)session->subscription_count);
+}
+
+/* QoS 2 deliveries of a group that have begun end with the session [MQTT5-4.8.2-5]; the group counts them. */
+static void finish_shared(struct worker *worker, struct session *session)
+{
+    struct inflight *inflight = &session->inflight;
+    for (uint64_t place = inflight->base; place < inflight->next; place++) {
+        if (place < inflight->base) /* finishing has moved the base */
+            continue;
+        struct inflight_entry *entry = inflight_at(inflight, place);
+        if (entry->state != INFLIGHT_FREE && entry->delivery.flags & DELIVERY_SHARED)
+            session_finish(worker, session, entry);
+    }
+}
+
+void session_end(struct worker *worker, struct session *session, uint64_t now)
+{
+    struct funeral *funeral = calloc(1, sizeof *funeral);
+    CHECK(!session->conn);
+    if (!funeral)
+        abort(); /* 64 bytes that no peer chose */
+    if (session->will)
+        will_send_delayed(worker, session, now); /* the session's end is the latest moment */
+    session->phase = SESSION_ENDING;
+    wheel_cancel(&session->timer);
+    retained_cancel(session, (struct span){ 0 });
+    finish_shared(worker, session);
+    unsubscribe_all(worker, session);
+    session_table_remove(worker->broker->table, session);
+    STAT_ADD(&worker->stats, sessions, -1);
+    worker_store(worker, &(struct store_op){ .kind = STORE_SESSION_END, .session = session });
+    funeral->session = session;
+    funeral->fence.passed = bury;
+    fence_start(worker, &funeral->fence, now);
+}
+
+/* ---- subscriptions ---- */
+
+struct subscription *session_subscription(struct session *session, struct span filter)
+{
+    for (uint32_t i = 0; i < session->subscription_count; i++) {
+        struct subscription *subscription = &session->subscriptions[i];
+        if (span_equal(span_of(subscription->filter, subscription->len), filter))
+            return subscription;
+    }
+    return NULL;
+}
+
+struct subscription *session_subscription_add(struct session *session, struct span filter)
+{
+    if (session->subscription_count == session->subscription_room) {
+        uint32_t room = session->subscription_room ? session->subscription_room * 2 : 1;
+        struct subscription *grown = realloc(session->subscriptions, room * sizeof *grown);
+        if (!grown)
+            return NULL;
+        session->subscriptions = grown;
+        session->subscription_room = room;
+    }
+    char *copy = malloc(filter.len + 1);
+    if (!copy)
+        return NULL;
+    memcpy(copy, filter.data, filter.len);
+    copy[filter.len] = '\0';
+    struct subscription *subscription = &session->subscriptions[session->subscription_count++];
+    *subscription = (struct subscription){ .filter = copy, .len = (uint32_t)filter.len };
+    return subscription;
+}
+
+void session_subscription_remove(struct session *session, struct subscription *subscription)
+{
+    free(subscription->filter);
+    *subscription = session->subscriptions[--session->subscription_count];
+}
+
+/* ---- inbound QoS 2 ---- */
+
+static uint32_t qos2_find(const struct session *session, uint16_t id)
+{
+    for (uint32_t i = session->qos2_count; i > 0; i--) /* the newest is the likeliest */
+        if (session->qos2_ids[i - 1] == id)
+            return i - 1;
+    return UINT32_MAX;
+}
+
+bool session_qos2_has(const struct session *session, uint16_t id)
+{
+    return qos2_find(session, id) != UINT32_MAX;
+}
+
+bool session_qos2_add(struct session *session, uint16_t id)
+{
+    if (session->qos2_count == session->qos2_room) {
+        uint32_t room = session->qos2_room ? session->qos2_room * 2 : 8;
+        uint16_t *grown = realloc(session->qos2_ids, room * sizeof *grown);
+        if (!grown)
+            return false;
+        session->qos2_ids = grown;
+        session->qos2_room = room;
+    }
+    session->qos2_ids[session->qos2_count++] = id;
+    return true;
+}
+
+bool session_qos2_remove(struct session *session, uint16_t id)
+{
+    uint32_t at = qos2_find(session, id);
+    if (at == UINT32_MAX)
+        return false;
+    session->qos2_ids[at] = session->qos2_ids[--session->qos2_count];
+    if (session->qos2_count == 0) {
+        free(session->qos2_ids);
+        session->qos2_ids = NULL;
+        session->qos2_room = 0;
+    }
+    return true;
+}

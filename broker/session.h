@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A session: what a client has here beyond one connection. Subscriptions, queued messages,
+ * exchanges under way, and its
+ * expiry. It belongs to one worker, its owner, and nobody else touches it: others post to the
+ * owner's mailbox. It moves to another worker only by a
+ * takeover (broker/takeover.c).
+ */
+#pragma once
+
+#include "broker/inflight.h"
+#include "broker/list.h"
+#include "broker/mail.h"
+#include "broker/queue.h"
+#include "broker/wheel.h"
+
+struct conn;
+struct worker;
+
+enum { SESSION_NEVER_EXPIRES = 0xFFFFFFFF };
+
+enum session_phase {
+    SESSION_ACTIVE,
+    SESSION_LEAVING, /* another worker is its owner already; this one waits for the fence and then hands it over */
+    SESSION_ENDING, /* out of tree and table; freed when the fence is through */
+};
+
+/* One subscription of a session. The tree has an entry for it (for a shared one, the group has). */
+struct subscription {
+    char *filter; /* as subscribed, $share included; owned */
+    uint32_t len;
+    uint32_t sub_id; /* 0 none */
+    uint8_t options;
+    struct membership *member; /* of a shared one, else NULL */
+};
+
+/* Who may touch what: (i) immutable, (a) atomic, (T) the session table's lock, (o) the owner,
+ * (n) the owner-to-be until the hand-over. */
+struct session {
+    _Atomic(struct worker *) owner; /* (a) */
+    struct session *table_next;     /* (T) */
+    uint64_t hash;                  /* (i) of the client identifier */
+    char *client_id;                /* (i) owned, not NUL-terminated text */
+    uint32_t client_id_len;         /* (i) */
+
+    enum session_phase phase; /* (o) */
+    struct conn *conn;        /* (o) NULL: offline */
+    uint64_t epoch;           /* (o) counts connections of this session */
+    uint32_t expiry;  /* (o) seconds after the connection ends; 0 with it; SESSION_NEVER_EXPIRES */
+    uint64_t ends_at; /* (o) milliseconds since 1970 while offline, UINT64_MAX never */
+    struct timer timer;        /* (o) for ends_at and the delayed will, whichever is first */
+    struct message *will;      /* (o) delayed, NULL none */
+    uint64_t will_at;          /* (o) */
+    bool taken_by_clean_start; /* (o) the connection ends for one that wants a new session */
+
+    struct queue queue;       /* (o) to be sent */
+    struct inflight inflight; /* (o) sent */
+    uint16_t *qos2_ids;       /* (o) identifiers of received QoS 2 messages that await PUBREL */
+    uint32_t qos2_count, qos2_room;
+
+    struct subscription *subscriptions; /* (o) */
+    uint32_t subscription_count, subscription_room;
+    uint64_t dropped; /* (o) deliveries dropped by a limit */
+
+    struct list retained_jobs; /* (o) retained messages still to be fetched, see retained.h */
+    struct list claims;        /* (o) CONNECTs that wait for this session, struct claim */
+    struct deliveries held;    /* (n) what reached the next owner before the session did */
+    bool arriving;             /* (n) the next owner waits for the hand-over */
+};
+
+/* Called by the session table and the takeover. Takes over nothing; copies the identifier. NULL:
+ * no memory. */
+struct session *session_new(struct worker *owner, struct span client_id, uint64_t hash);
+
+static inline struct span session_client_id(const struct session *session)
+{
+    return span_of(session->client_id, session->client_id_len);
+}
+
+/*
+ * Offers a delivery, which is taken over: it is queued, or dropped by a limit and counted.
+ * Called by the owner only (router_offer() finds
+ * out who that is). May flush the connection early when the queue fills up, unless
+ * `worker->may_flush` forbids it.
+ */
+void session_offer(struct worker *worker, struct session *session, struct delivery *delivery,
+                   uint64_t now);
+
+/* Borrowed link between a session and its connection; attach also readies redelivery, detach
+ * ends what lived only on the connection. */
+void session_attach(struct session *session, struct conn *conn, uint64_t now);
+void session_detach(struct worker *worker, struct session *session, uint64_t now);
+
+/* Another worker becomes the owner: no timer and no fetch stays here. */
+void session_leave(struct worker *worker, struct session *session);
+
+/* Ends it: filters out of the tree, entry out of the table, then a fence, then it is freed. Not
+ * while a connection is attached. */
+void session_end(struct worker *worker, struct session *session, uint64_t now);
+void session_free(struct session *session); /* only behind the fence */
+
+/* The exchange of this entry is complete, or given up: its place is free, also the one in its
+ * group. */
+void session_finish(struct worker *worker, struct session *session, struct inflight_entry *entry);
+
+struct subscription *session_subscription(struct session *session,
+                                          struct span filter); /* NULL: none */
+MUST_USE struct subscription *session_subscription_add(struct session *session,
+                                                       struct span filter); /* NULL: no memory */
+void session_subscription_remove(struct session *session, struct subscription *subscription);
+
+/* Inbound QoS 2 identifiers. add: false when there is no memory. */
+bool session_qos2_has(const struct session *session, uint16_t id);
+MUST_USE bool session_qos2_add(struct session *session, uint16_t id);
+bool session_qos2_remove(struct session *session, uint16_t id);

@@ -1,0 +1,66 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * See will.h. A delayed will waits in its session, whose timer sends it after the delay or at
+ * the session's end, whichever is first [MQTT5-3.1.3-9].
+ */
+#include "broker/will.h"
+
+#include "broker/broker_state.h"
+#include "broker/log.h"
+#include "broker/session.h"
+
+enum fate {
+    FORGET,
+    SEND,          /* at once, whatever the delay */
+    SEND_OR_DELAY, /* after the will delay, if there is one and the session lives on */
+};
+
+/* What happens to the will, by the end of the connection. */
+static const enum fate fates[CONN_ENDS] = {
+    [END_DISCONNECT] = FORGET,                  /* [MQTT5-3.14.4-3], [MQTT311-3.14.4-3] */
+    [END_DISCONNECT_WITH_WILL] = SEND_OR_DELAY, /* [MQTT5-3.1.2-8] */
+    [END_NETWORK] = SEND_OR_DELAY,
+    [END_SERVER] = SEND_OR_DELAY,     /* also a keep-alive that ran out */
+    [END_TAKEN_OVER] = SEND_OR_DELAY, /* delayed: the new connection of the session cancels it */
+    [END_SHUTDOWN] =
+        SEND_OR_DELAY, /* a delayed one of a session that outlives the broker is kept */
+};
+
+static void send(struct worker *worker, struct session *session, struct message *will, uint64_t now)
+{
+    char name[LOG_QUOTE_MAX];
+    log_emit(LEVEL_INFORMATION, "Sending the will of %s.",
+             log_quote(name, sizeof name, session->client_id, session->client_id_len));
+    STAT_ADD(&worker->stats, wills_sent, 1);
+    if (will->expires) /* a duration until now */
+        will->expires += now;
+    (void)route_message(
+        worker, &(struct route){ .message = will, .publisher = session, .retained = will->retain },
+        now);
+}
+
+void will_send_delayed(struct worker *worker, struct session *session, uint64_t now)
+{
+    struct message *will = session->will;
+    session->will = NULL;
+    send(worker, session, will, now);
+    message_unref(will);
+}
+
+void will_decide(struct conn *conn, enum conn_end end, uint64_t now)
+{
+    struct session *session = conn->session;
+    struct message *will = conn->will;
+    conn->will = NULL;
+    if (!will || !session)
+        return;
+    bool lives_on = session->expiry > 0 && !session->taken_by_clean_start;
+    if (fates[end] == SEND_OR_DELAY && conn->will_delay > 0 && lives_on) {
+        session->will = will;
+        session->will_at = now + (uint64_t)conn->will_delay * 1000;
+        return;
+    }
+    if (fates[end] != FORGET)
+        send(conn->worker, session, will, now);
+    message_unref(will);
+}

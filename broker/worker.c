@@ -1,0 +1,455 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * One worker's turn: mail in, timers, and at the end mail out, the store batch, retained slices,
+ * and every connection with
+ * output flushed. Runs on the worker's thread, but for worker_post_now(), which any thread may
+ * call.
+ */
+#include "broker/worker.h"
+
+#include "broker/broker_state.h"
+#include "broker/conn_state.h"
+#include "broker/locks.h"
+#include "broker/log.h"
+#include "broker/session.h"
+#include "broker/sys.h"
+#include "broker/takeover.h"
+
+#include <stdlib.h>
+
+enum { BURY_SLICE = 4096 }; /* deliveries freed a turn */
+
+struct worker *worker_new(struct broker *broker, unsigned index, uint64_t now)
+{
+    struct worker *worker = aligned_alloc(CACHE_LINE, (sizeof *worker + CACHE_LINE - 1) /
+                                                          CACHE_LINE * CACHE_LINE);
+    CHECK(worker);
+    memset(worker, 0, sizeof *worker);
+    pthread_mutex_init(&worker->reading, NULL);
+    pthread_mutex_init(&worker->mailbox.lock, NULL);
+    worker->broker = broker;
+    worker->index = index;
+    worker->now = now;
+    worker->may_flush = true;
+    worker->outboxes = calloc(broker->worker_count, sizeof *worker->outboxes);
+    CHECK(worker->outboxes);
+    wheel_init(&worker->wheel, now);
+    list_init(&worker->conns);
+    list_init(&worker->ready);
+    list_init(&worker->waiting);
+    list_init(&worker->jobs);
+    list_init(&worker->graveyard);
+    list_init(&worker->credits);
+    list_init(&worker->busy_groups);
+    list_init(&worker->fences);
+    worker->matches = match_cache_new(broker->seed);
+    return worker;
+}
+
+static void drop_mail(struct mail *mail)
+{
+    if (mail->kind == MAIL_DELIVERY || mail->kind == MAIL_GROUP_MESSAGE ||
+        mail->kind == MAIL_GROUP_RETURN)
+        delivery_unref(&mail->delivery);
+    else if (mail->kind == MAIL_CONFIG)
+        config_unref(mail->target);
+}
+
+static void mails_done(struct mails *mails)
+{
+    for (size_t i = 0; i < mails->count; i++)
+        drop_mail(&mails->at[i]);
+    free(mails->at);
+}
+
+void worker_free(struct worker *worker)
+{
+    struct list *node;
+    while ((node = list_take(&worker->graveyard)))
+        session_free(CONTAINER_OF(node, struct session, retained_jobs));
+    for (unsigned i = 0; i < worker->broker->worker_count; i++)
+        mails_done(&worker->outboxes[i]);
+    mails_done(&worker->mailbox.mails);
+    for (size_t i = 0; i < worker->pending_count; i++)
+        message_unref(
+            worker->pending[(worker->pending_head + i) & (worker->pending_room - 1)].message);
+    free(worker->pending);
+    free(worker->outboxes);
+    if (worker->batch)
+        store_batch_free(worker->batch);
+    match_cache_free(worker->matches);
+    config_unref(worker->config);
+    sys_free(worker);
+    pthread_mutex_destroy(&worker->reading);
+    pthread_mutex_destroy(&worker->mailbox.lock);
+    free(worker);
+}
+
+void worker_set_wake(struct worker *worker, worker_wake_fn *wake, void *ctx)
+{
+    worker->wake = wake;
+    worker->wake_ctx = ctx;
+}
+
+unsigned worker_index(const struct worker *worker)
+{
+    return worker->index;
+}
+
+unsigned worker_connections(const struct worker *worker)
+{
+    return atomic_load_explicit(&worker->connections, memory_order_relaxed);
+}
+
+/* ---- mail ---- */
+
+void worker_wake(struct worker *worker)
+{
+    if (!atomic_exchange_explicit(&worker->mailbox.armed, true, memory_order_acq_rel) &&
+        worker->wake)
+        worker->wake(worker->wake_ctx);
+}
+
+void worker_post_now(struct worker *target, const struct mail *mail, size_t count)
+{
+    lock_take(&target->mailbox.lock, RANK_MAILBOX);
+    for (size_t i = 0; i < count; i++)
+        mails_add(&target->mailbox.mails, &mail[i]);
+    lock_drop(&target->mailbox.lock, RANK_MAILBOX);
+    worker_wake(target);
+}
+
+void worker_flush_outboxes(struct worker *worker)
+{
+    for (unsigned i = 0; i < worker->broker->worker_count; i++) {
+        struct mails *outbox = &worker->outboxes[i];
+        if (outbox->count == 0)
+            continue;
+        worker_post_now(worker->broker->workers[i], outbox->at, outbox->count);
+        outbox->count = 0;
+    }
+}
+
+static void take_delivery(struct worker *worker, struct mail *mail)
+{
+    takeover_deliver(worker, mail->target, &mail->delivery, worker->now);
+}
+
+static void take_group_message(struct worker *worker, struct mail *mail)
+{
+    group_take_message(worker, mail->target, &mail->delivery, worker->now);
+}
+
+static void take_group_return(struct worker *worker, struct mail *mail)
+{
+    group_take_return(worker, mail->target, &mail->delivery, worker->now);
+}
+
+static void take_group_credit(struct worker *worker, struct mail *mail)
+{
+    group_take_credit(worker, mail->target, mail->number, worker->now);
+}
+
+static void take_group_member(struct worker *worker, struct mail *mail)
+{
+    group_take_member(worker, mail->target, mail->number, worker->now);
+}
+
+static void take_claim(struct worker *worker, struct mail *mail)
+{
+    claim_at_owner(worker, mail->target, worker->now);
+}
+
+static void take_claim_answer(struct worker *worker, struct mail *mail)
+{
+    claim_answered(worker, mail->target, worker->now);
+}
+
+/* All that was collected for the asking worker stands before the answer in its outbox. */
+static void take_fence(struct worker *worker, struct mail *mail)
+{
+    struct fence *fence = mail->target;
+    worker_post(worker, fence->worker,
+                &(struct mail){ .kind = MAIL_FENCE_ANSWER, .target = fence });
+}
+
+static void take_fence_answer(struct worker *worker, struct mail *mail)
+{
+    struct fence *fence = mail->target;
+    if (--fence->missing == 0)
+        fence->passed(fence, worker->now);
+}
+
+static void take_kick(struct worker *worker, struct mail *mail)
+{
+    struct session *session = mail->target;
+    if (session->conn)
+        conn_close(session->conn, (enum mqtt_reason)mail->number, "closed by the operator",
+                   worker->now);
+}
+
+static void take_config(struct worker *worker, struct mail *mail)
+{
+    config_unref(worker->config);
+    worker->config = mail->target;
+}
+
+static void take_stop(struct worker *worker, struct mail *mail)
+{
+    (void)mail;
+    worker->stopping = true;
+    for (struct list *node = worker->conns.next, *next; node != &worker->conns; node = next) {
+        next = node->next;
+        conn_end(CONTAINER_OF(node, struct conn, worker_node), END_SHUTDOWN,
+                 MQTT_SERVER_SHUTTING_DOWN, "the server shuts down", worker->now);
+    }
+}
+
+static void take_dump(struct worker *worker, struct mail *mail)
+{
+    (void)mail;
+    log_emit(LEVEL_NOTICE,
+             "worker %u: %u connections, %lu bytes in, %lu bytes out, store position %lu of %lu",
+             worker->index, worker_connections(worker),
+             (unsigned long)atomic_load(&worker->stats.bytes_received),
+             (unsigned long)atomic_load(&worker->stats.bytes_sent), (unsigned long)worker->durable,
+             (unsigned long)worker->submitted);
+}
+
+typedef void mail_fn(struct worker *worker, struct mail *mail);
+
+static mail_fn *const handlers[MAIL_KINDS] = {
+    [MAIL_DELIVERY] = take_delivery,
+    [MAIL_GROUP_MESSAGE] = take_group_message,
+    [MAIL_GROUP_RETURN] = take_group_return,
+    [MAIL_GROUP_CREDIT] = take_group_credit,
+    [MAIL_GROUP_MEMBER] = take_group_member,
+    [MAIL_CLAIM] = take_claim,
+    [MAIL_CLAIM_ANSWER] = take_claim_answer,
+    [MAIL_FENCE] = take_fence,
+    [MAIL_FENCE_ANSWER] = take_fence_answer,
+    [MAIL_KICK] = take_kick,
+    [MAIL_CONFIG] = take_config,
+    [MAIL_STOP] = take_stop,
+    [MAIL_DUMP] = take_dump,
+};
+
+void worker_post(struct worker *worker, struct worker *target, const struct mail *mail)
+{
+    if (target != worker) {
+        mails_add(&worker->outboxes[target->index], mail);
+        return;
+    }
+    struct mail own = *mail;
+    handlers[own.kind](worker, &own);
+}
+
+void worker_take_mail(struct worker *worker, struct mails *out)
+{
+    atomic_store_explicit(&worker->mailbox.armed, false, memory_order_release);
+    lock_take(&worker->mailbox.lock, RANK_MAILBOX);
+    *out = worker->mailbox.mails;
+    worker->mailbox.mails = (struct mails){ 0 };
+    lock_drop(&worker->mailbox.lock, RANK_MAILBOX);
+}
+
+void worker_handle_mail(struct worker *worker, struct mails *mails)
+{
+    for (size_t i = 0; i < mails->count; i++)
+        handlers[mails->at[i].kind](worker, &mails->at[i]);
+    free(mails->at);
+}
+
+void worker_receive(struct worker *worker, uint64_t now)
+{
+    struct mails mails;
+    worker->now = now;
+    worker_take_mail(worker, &mails);
+    worker_handle_mail(worker, &mails);
+}
+
+/* ---- the fence ---- */
+
+void fence_start(struct worker *worker, struct fence *fence, uint64_t now)
+{
+    (void)now;
+    fence->worker = worker;
+    fence->missing = worker->broker->worker_count - 1;
+    if (fence->missing == 0) {
+        list_append(&worker->fences, &fence->node); /* passes at the end of the turn */
+        return;
+    }
+    for (unsigned i = 0; i < worker->broker->worker_count; i++)
+        if (i != worker->index)
+            worker_post(worker, worker->broker->workers[i],
+                        &(struct mail){ .kind = MAIL_FENCE, .target = fence });
+}
+
+static void pass_fences(struct worker *worker, uint64_t now)
+{
+    struct list *node;
+    while ((node = list_take(&worker->fences))) {
+        struct fence *fence = CONTAINER_OF(node, struct fence, node);
+        fence->passed(fence, now);
+    }
+}
+
+/* ---- sessions that have ended ---- */
+
+void worker_bury(struct worker *worker, struct session *session)
+{
+    list_append(&worker->graveyard,
+                &session->retained_jobs); /* no fetch is left: the node is free */
+}
+
+/* A session with millions of messages goes in slices. Returns whether more is left. */
+static bool bury_some(struct worker *worker)
+{
+    if (list_empty(&worker->graveyard))
+        return false;
+    struct session *session = CONTAINER_OF(worker->graveyard.next, struct session, retained_jobs);
+    if (queue_drop(&session->queue, BURY_SLICE) < BURY_SLICE) {
+        list_remove(&session->retained_jobs);
+        session_free(session);
+    }
+    return !list_empty(&worker->graveyard);
+}
+
+/* ---- the store ---- */
+
+uint64_t worker_store(struct worker *worker, const struct store_op *op)
+{
+    if (!worker->broker->store->keeps)
+        return 0;
+    if (!worker->batch) {
+        worker->batch = calloc(1, sizeof *worker->batch);
+        CHECK(worker->batch);
+        worker->batch->position = worker->submitted + 1;
+    }
+    struct store_batch *batch = worker->batch;
+    if (batch->count == batch->room) {
+        batch->room = batch->room ? batch->room * 2 : 16;
+        batch->ops = realloc(batch->ops, batch->room * sizeof *batch->ops);
+        CHECK(batch->ops);
+    }
+    batch->ops[batch->count++] = *op;
+    return batch->position;
+}
+
+static void submit_batch(struct worker *worker)
+{
+    struct store_batch *batch = worker->batch;
+    if (!batch)
+        return;
+    worker->batch = NULL;
+    worker->submitted = batch->position;
+    worker->broker->store->ops->submit(worker->broker->store, worker->index, batch);
+}
+
+void worker_route_later(struct worker *worker, struct message *message, const struct session *from,
+                        uint64_t wait)
+{
+    if (worker->pending_count == worker->pending_room) {
+        size_t room = worker->pending_room ? worker->pending_room * 2 : 64;
+        struct pending_route *grown = calloc(room, sizeof *grown);
+        CHECK(grown);
+        for (size_t i = 0; i < worker->pending_count; i++)
+            grown[i] = worker->pending[(worker->pending_head + i) & (worker->pending_room - 1)];
+        free(worker->pending);
+        worker->pending = grown;
+        worker->pending_room = room;
+        worker->pending_head = 0;
+    }
+    size_t at = (worker->pending_head + worker->pending_count++) & (worker->pending_room - 1);
+    worker->pending[at] = (struct pending_route){ .wait = wait, .message = message, .from = from };
+}
+
+static void route_pending(struct worker *worker, uint64_t now)
+{
+    while (worker->pending_count) {
+        struct pending_route pending = worker->pending[worker->pending_head];
+        if (pending.wait > worker->durable)
+            return;
+        worker->pending_head = (worker->pending_head + 1) & (worker->pending_room - 1);
+        worker->pending_count--;
+        (void)route_message(worker,
+                            &(struct route){ .message = pending.message,
+                                             .publisher = pending.from,
+                                             .retained = pending.message->retain,
+                                             .position = pending.wait },
+                            now);
+        message_unref(pending.message);
+    }
+}
+
+/* What the store has finished since the last turn: acknowledgements leave, QoS 2 messages are
+ * routed. */
+static void collect(struct worker *worker, uint64_t now)
+{
+    bool failed = false;
+    if (worker->durable == worker->submitted)
+        return;
+    uint64_t durable = worker->broker->store->ops->collect(worker->broker->store, worker->index,
+                                                           &failed);
+    if (durable == worker->durable)
+        return;
+    worker->durable = durable;
+    for (struct list *node = worker->waiting.next, *next; node != &worker->waiting; node = next) {
+        next = node->next;
+        struct conn *conn = CONTAINER_OF(node, struct conn, waiting_node);
+        if (failed)
+            conn_fail_waiting(conn, now);
+        conn_durable(conn);
+    }
+    if (failed)
+        STAT_ADD(&worker->stats, store_failures, 1);
+    route_pending(worker, now);
+}
+
+/* ---- the turn ---- */
+
+void worker_ready(struct worker *worker, struct conn *conn)
+{
+    if (!list_linked(&conn->ready_node))
+        list_append(&worker->ready, &conn->ready_node);
+}
+
+/* Connections that become ready meanwhile have their turn next time. */
+static void flush_ready(struct worker *worker)
+{
+    struct list batch, *node;
+    list_init(&batch);
+    list_move(&batch, &worker->ready);
+    while ((node = list_take(&batch))) {
+        struct conn *conn = CONTAINER_OF(node, struct conn, ready_node);
+        if (!conn->lost && !conn->choked)
+            conn->link->ops->flush(conn->link);
+    }
+}
+
+bool worker_finish(struct worker *worker, uint64_t now)
+{
+    worker->now = now;
+    group_work(worker, now);
+    worker_flush_outboxes(worker);
+    submit_batch(worker);
+    collect(worker, now);
+    bool more = retained_work(worker, now);
+    flush_ready(worker);
+    group_work(worker, now);
+    worker_flush_outboxes(worker);
+    pass_fences(worker, now);
+    more |= bury_some(worker);
+    return more || !list_empty(&worker->ready) || worker->batch || !list_empty(&worker->fences);
+}
+
+void worker_tick(struct worker *worker, uint64_t now)
+{
+    worker->now = now;
+    wheel_advance(&worker->wheel, now);
+}
+
+uint64_t worker_next_tick(const struct worker *worker)
+{
+    return wheel_next((struct wheel *)&worker->wheel);
+}

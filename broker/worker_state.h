@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a worker consists of, for the files of broker/ alone. (i) immutable, (o) owner thread
+ * only, (a) atomic, (L) lock named.
+ */
+#pragma once
+
+#include "broker/list.h"
+#include "broker/mail.h"
+#include "broker/router.h"
+#include "broker/stats.h"
+#include "broker/store/store.h"
+#include "broker/wheel.h"
+#include "broker/worker.h"
+
+enum { CACHE_LINE = 64 };
+
+struct broker;
+struct config;
+struct conn;
+struct session;
+
+/* A message whose routing waits for a commit (a QoS 2 message of a persistent publisher), in
+ * order of arrival. */
+struct pending_route {
+    uint64_t wait;              /* store position */
+    struct message *message;    /* owned */
+    const struct session *from; /* for No Local; compared, never followed */
+};
+
+struct worker {
+    pthread_mutex_t
+        reading; /* this worker's read lock of the tree, rank 3; on a cache line of its own */
+    char pad[CACHE_LINE];
+
+    struct mailbox mailbox;  /* (L) what others post */
+    worker_wake_fn *wake;    /* (i) */
+    void *wake_ctx;          /* (i) */
+    atomic_uint connections; /* (a) */
+
+    struct broker *broker; /* (i) */
+    struct config *config; /* (o) one reference */
+    unsigned index;        /* (i) */
+    uint64_t now;          /* (o) of the call that is running */
+
+    struct mails *outboxes; /* (o) one per worker */
+    struct wheel wheel;     /* (o) */
+    struct list conns;      /* (o) all connections, conn.worker_node */
+    struct list
+        ready; /* (o) connections with something to send, conn.ready_node; membership is the node's own state */
+    struct list waiting;   /* (o) connections whose replies wait for the store, conn.waiting_node */
+    struct list fences;    /* (o) with one worker: fences that pass at the end of the turn */
+    struct list jobs;      /* (o) retained fetches, retained_job.worker_node */
+    struct list graveyard; /* (o) sessions that are freed in slices */
+    struct list credits; /* (o) memberships whose collected places are not reported yet, see group.h */
+    struct list busy_groups; /* (o) groups of this worker that may have something to hand out */
+    bool stopping;         /* (o) connections that arrive now are closed */
+    bool may_flush;        /* (o) false while a lock is held: no early drain then */
+
+    uint64_t submitted, durable;   /* (o) store positions; see store/store.h */
+    struct store_batch *batch;     /* (o) this turn's, NULL when empty */
+    struct pending_route *pending; /* (o) a growing ring */
+    size_t pending_count, pending_room, pending_head;
+
+    struct match_cache *matches; /* (o) see router.h */
+    struct stats stats; /* (a) relaxed counters, written by the owner, read by worker 0 for $SYS */
+    uint64_t random_state[2]; /* (o) */
+    struct sys *sys;             /* (o) worker 0: see sys.c */
+    struct timer sys_timer;   /* (o) worker 0: $SYS */
+};
+
+/* Posts a mail to `target`: into this turn's outbox, or handled at once when it is this worker
+ * itself and nothing older is on its way (kinds that
+ * may be handled inside another handler). */
+void worker_post(struct worker *worker, struct worker *target, const struct mail *mail);
+/* Hands the outboxes over now. */
+void worker_flush_outboxes(struct worker *worker);
+/* Appends to a mailbox directly, from any thread. */
+void worker_post_now(struct worker *target, const struct mail *mail, size_t count);
+
+void worker_ready(struct worker *worker,
+                  struct conn *conn); /* put it on the ready list, if it is not there */
+
+/* Wakes the worker up; a store does when it has completed something. Any thread. */
+void worker_wake(struct worker *worker);
+/* Takes everything out of the mailbox / handles and frees it. For retained.c, which must do the
+ * first under a shard's lock. */
+void worker_take_mail(struct worker *worker, struct mails *out);
+void worker_handle_mail(struct worker *worker, struct mails *mails);
+/* Records an operation in this turn's batch; what it owns is given away. Returns the position to
+ * wait for, 0 when nothing is kept. */
+uint64_t worker_store(struct worker *worker, const struct store_op *op);
+/* Routes the message (given away) once the store has come to `wait`. */
+void worker_route_later(struct worker *worker, struct message *message, const struct session *from,
+                        uint64_t wait);
+/* Frees a session, in slices. Nothing can reach it any more. */
+void worker_bury(struct worker *worker, struct session *session);
+
+struct worker *worker_new(struct broker *broker, unsigned index, uint64_t now);
+void worker_free(struct worker *worker);
+
+/*
+ * The fence: when `passed` is called (on the worker that put it up), everything that any worker
+ * had matched or collected before has been
+ * received. With one worker it is called at the end of the turn.
+ */
+struct fence {
+    struct list node; /* with one worker */
+    struct worker *worker;
+    unsigned missing;
+    void (*passed)(struct fence *fence, uint64_t now);
+};
+void fence_start(struct worker *worker, struct fence *fence, uint64_t now);

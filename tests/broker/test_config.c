@@ -1,0 +1,880 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Text in, configuration or problems out. Exists so that what a configuration file means, and what
+ * is said about one that is wrong, stays as mosquitto's users know it. Files are made in a fresh
+ * directory under /tmp.
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "broker/config.h"
+#include "broker/log.h"
+#include "broker/problems.h"
+
+#define PATH_SIZE 512
+
+struct fixture {
+    struct config *config;
+    struct problems problems;
+    char directory[64];
+    char lines[8192]; /* of config_reload_diff() */
+};
+
+static int set_up(void **state)
+{
+    struct fixture *f = calloc(1, sizeof *f);
+
+    assert_non_null(f);
+    snprintf(f->directory, sizeof f->directory, "/tmp/noctule-test-XXXXXX");
+    assert_non_null(mkdtemp(f->directory));
+    *state = f;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct fixture *f = *state;
+    char command[128];
+
+    snprintf(command, sizeof command, "rm -rf %s", f->directory);
+    assert_int_equal(system(command), 0);
+    config_unref(f->config);
+    problems_done(&f->problems);
+    free(f);
+    return 0;
+}
+
+static struct config *parse(struct fixture *f, const char *text)
+{
+    config_unref(f->config);
+    problems_done(&f->problems);
+    f->config = config_parse(text, strlen(text), "test.conf", &f->problems);
+    return f->config;
+}
+
+static struct config *load(struct fixture *f, const char *path)
+{
+    config_unref(f->config);
+    problems_done(&f->problems);
+    f->config = config_load(path, &f->problems);
+    return f->config;
+}
+
+/* Writes a file into the directory of the test; returns its path. */
+static const char *put(struct fixture *f, const char *name, const char *text, char path[PATH_SIZE])
+{
+    FILE *file;
+
+    snprintf(path, PATH_SIZE, "%s/%s", f->directory, name);
+    file = fopen(path, "w");
+    assert_non_null(file);
+    assert_int_equal(fwrite(text, 1, strlen(text), file), strlen(text));
+    assert_int_equal(fclose(file), 0);
+    return path;
+}
+
+/* The n-th problem, as it is printed. */
+static const char *problem(const struct fixture *f, size_t n)
+{
+    static char line[PROBLEM_TEXT_MAX + 64];
+
+    assert_true(n < f->problems.count);
+    return problem_line(&f->problems.list[n], line, sizeof line);
+}
+
+static bool has_problem(const struct fixture *f, const char *line)
+{
+    for (size_t i = 0; i < f->problems.count; i++)
+        if (strcmp(problem(f, i), line) == 0)
+            return true;
+    problems_print(&f->problems, stderr);
+    return false;
+}
+
+static void expect_error(struct fixture *f, const char *text, const char *line)
+{
+    assert_null(parse(f, text));
+    assert_true(has_problem(f, line));
+}
+
+/* ---- defaults ---- */
+
+static void test_config_without_a_file_listens_on_loopback_for_anybody(void **state)
+{
+    static const char *const names[] = { "127.0.0.1:1883", "[::1]:1883", "127.0.0.1:9001",
+                                         "[::1]:9001" };
+    struct fixture *f = *state;
+    const struct config *c = load(f, NULL);
+    char name[64];
+
+    assert_non_null(c);
+    assert_int_equal(f->problems.count, 0);
+    assert_true(c->local_only);
+    assert_int_equal(c->listener_count, 4);
+    for (size_t i = 0; i < 4; i++) {
+        assert_string_equal(listener_name(&c->listeners[i], name, sizeof name), names[i]);
+        assert_true(c->listeners[i].allow_anonymous);
+        assert_int_equal(c->listeners[i].protocol, i < 2 ? LISTENER_MQTT : LISTENER_WEBSOCKETS);
+        assert_int_equal(c->listeners[i].optional, i % 2); /* a machine need not have IPv6 */
+    }
+}
+
+static void test_config_without_a_file_has_the_documented_defaults(void **state)
+{
+    const struct config *c = load(*state, NULL);
+
+    assert_int_equal(c->workers, 0);
+    assert_int_equal(c->max_inflight_messages, 1000);
+    assert_int_equal(c->max_queued_messages, 1000);
+    assert_int_equal(c->max_inflight_bytes, 0);
+    assert_int_equal(c->max_queued_bytes, 0);
+    assert_int_equal(c->max_packet_size, 2000000);
+    assert_int_equal(c->message_size_limit, 0);
+    assert_int_equal(c->max_keepalive, 0);
+    assert_int_equal(c->persistent_client_expiration, 0);
+    assert_int_equal(c->sys_interval, 10);
+    assert_int_equal(c->backpressure_timeout, 10);
+    assert_int_equal(c->write_timeout, 60);
+    assert_int_equal(c->log_dest, LOG_TO_STDERR);
+    assert_int_equal(c->log_type, LOG_MASK_DEFAULT);
+    assert_int_equal(c->log_facility, CONFIG_LOG_FACILITY_DAEMON);
+    assert_true(c->retain_available && c->connection_messages && c->log_timestamp &&
+                c->check_retain_source);
+    assert_false(c->queue_qos0_messages || c->upgrade_outgoing_qos || c->check_payload_format);
+    assert_string_equal(c->user, "noctule");
+    assert_null(c->pid_file);
+    assert_string_equal(c->listeners[0].auto_id_prefix, "auto-");
+    assert_int_equal(c->listeners[0].max_qos, 2);
+    assert_int_equal(c->listeners[0].max_topic_alias, 10);
+    assert_int_equal(c->listeners[0].max_topic_alias_broker, 10);
+    assert_int_equal(c->listeners[0].max_connections, 0);
+    assert_int_equal(c->listeners[0].accept_protocol_versions, ACCEPT_MQTT_ALL);
+    assert_true(c->listeners[0].allow_zero_length_clientid);
+}
+
+static void test_config_file_without_listeners_stays_on_loopback(void **state)
+{
+    const struct config *c = parse(*state, "max_keepalive 60\n");
+
+    assert_true(c->local_only);
+    assert_int_equal(c->listener_count, 4);
+    assert_int_equal(c->max_keepalive, 60);
+    assert_true(c->listeners[0].allow_anonymous);
+}
+
+static void test_config_file_without_listeners_may_still_forbid_anybody(void **state)
+{
+    const struct config *c = parse(*state, "allow_anonymous false\n");
+
+    for (size_t i = 0; i < c->listener_count; i++)
+        assert_false(c->listeners[i].allow_anonymous);
+}
+
+/* ---- the syntax ---- */
+
+static void test_config_comments_blanks_and_line_ends_are_skipped(void **state)
+{
+    const struct config *c = parse(*state, "\xef\xbb\xbf# first\r\n\r\n   \n\t# indented\n"
+                                           "max_keepalive \t 60   # seconds\r\n"
+                                           "  sys_interval 7\nlistener 1884 # all addresses\n"
+                                           "auto_id_prefix a b#c  \nallow_anonymous 1");
+
+    assert_non_null(c);
+    assert_int_equal(c->max_keepalive, 60);
+    assert_int_equal(c->sys_interval, 7);
+    assert_null(c->listeners[0].address);
+    assert_string_equal(c->listeners[0].auto_id_prefix,
+                        "a b#c"); /* a text has no comment behind it */
+    assert_true(c->listeners[0].allow_anonymous);
+}
+
+static void test_config_units_are_multiplied(void **state)
+{
+    const struct config *c = parse(
+        *state, "max_queued_bytes 10 MB\nmax_inflight_bytes 2MiB\nmax_packet_size 1kb\n"
+                "write_timeout 2min\nsys_interval 1h\n");
+
+    assert_non_null(c);
+    assert_int_equal(c->max_queued_bytes, 10000000);
+    assert_int_equal(c->max_inflight_bytes, 2097152);
+    assert_int_equal(c->max_packet_size, 1000);
+    assert_int_equal(c->write_timeout, 120);
+    assert_int_equal(c->sys_interval, 3600);
+}
+
+static void test_config_client_expiration_counts_as_mosquitto_does(void **state)
+{
+    static const struct {
+        const char *text;
+        uint32_t seconds;
+    } cases[] = {
+        { "persistent_client_expiration 2h", 7200 },
+        { "persistent_client_expiration 14d", 1209600 },
+        { "persistent_client_expiration 1w", 604800 },
+        { "persistent_client_expiration 2m", 5184000 },
+        { "persistent_client_expiration 1y", 31536000 },
+        { "persistent_client_expiration 0", 0 },
+    };
+
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        assert_int_equal(parse(*state, cases[i].text)->persistent_client_expiration,
+                         cases[i].seconds);
+    expect_error(*state, "persistent_client_expiration 10",
+                 "test.conf:1: persistent_client_expiration: \"10\" is not a time: 0, or a number "
+                 "with h, d, w, m (30 "
+                 "days) or y");
+}
+
+static void test_config_minus_one_is_no_limit(void **state)
+{
+    const struct config *c = parse(*state,
+                                   "max_queued_messages -1\nlistener 1884\nmax_connections -1\n");
+
+    assert_int_equal(c->max_queued_messages, 0);
+    assert_int_equal(c->listeners[0].max_connections, 0);
+    expect_error(*state, "max_keepalive -1",
+                 "test.conf:1: max_keepalive: \"-1\" is not a number of seconds from 0 to 65535 "
+                 "(s, min, h or d may "
+                 "follow it)");
+}
+
+static void test_config_log_options_add_up(void **state)
+{
+    const struct config *c = parse(
+        *state, "log_dest stdout\nlog_dest file /var/log/a b.log\nlog_dest syslog\n"
+                "log_type error\nlog_type subscribe\nlog_facility 3\n"
+                "log_timestamp_format %Y-%m-%dT%H:%M:%S\n");
+
+    assert_non_null(c);
+    assert_int_equal(c->log_dest, LOG_TO_STDOUT | LOG_TO_FILE | LOG_TO_SYSLOG);
+    assert_string_equal(c->log_file, "/var/log/a b.log");
+    assert_int_equal(c->log_type, LEVEL_ERROR | LEVEL_SUBSCRIBE);
+    assert_int_equal(c->log_facility, 3);
+    assert_string_equal(c->log_timestamp_format, "%Y-%m-%dT%H:%M:%S");
+}
+
+static void test_config_log_none_takes_back_what_was_said(void **state)
+{
+    const struct config *c = parse(
+        *state, "log_dest file /x\nlog_dest none\nlog_type all\nlog_type none\n");
+
+    assert_int_equal(c->log_dest, 0);
+    assert_null(c->log_file);
+    assert_int_equal(c->log_type, 0);
+}
+
+static void test_config_versions_are_a_list(void **state)
+{
+    const struct config *c = parse(*state, "listener 1884\naccept_protocol_versions 3, 5 # no 4\n");
+
+    assert_int_equal(c->listeners[0].accept_protocol_versions, ACCEPT_MQTT_31 | ACCEPT_MQTT_5);
+    expect_error(*state, "accept_protocol_versions 3,6",
+                 "test.conf:1: accept_protocol_versions: \"6\" is not one of 3, 4 or 5");
+}
+
+/* ---- listeners ---- */
+
+static void test_listener_options_belong_to_the_listener_above(void **state)
+{
+    const struct config *c = parse(
+        *state, "listener 1884 192.0.2.1\nmax_qos 1\nlistener 9002\nprotocol websockets\n"
+                "socket_domain ipv6\nmax_connections 7\nlistener 0 /run/n.sock\n"
+                "allow_anonymous true\n");
+    char name[64];
+
+    assert_non_null(c);
+    assert_int_equal(c->listener_count, 3);
+    assert_false(c->local_only);
+    assert_string_equal(listener_name(&c->listeners[0], name, sizeof name), "192.0.2.1:1884");
+    assert_int_equal(c->listeners[0].max_qos, 1);
+    assert_int_equal(c->listeners[0].max_connections, 0);
+    assert_int_equal(c->listeners[0].line, 1);
+    assert_string_equal(listener_name(&c->listeners[1], name, sizeof name), "*:9002");
+    assert_int_equal(c->listeners[1].protocol, LISTENER_WEBSOCKETS);
+    assert_int_equal(c->listeners[1].socket_domain, 6);
+    assert_int_equal(c->listeners[1].max_connections, 7);
+    assert_int_equal(c->listeners[1].max_qos, 2);
+    assert_string_equal(c->listeners[2].unix_path, "/run/n.sock");
+    assert_null(c->listeners[2].address);
+    assert_int_equal(c->listeners[2].port, 0);
+    for (size_t i = 0; i < 3; i++)
+        assert_true(c->listeners[i].allow_anonymous); /* one value for all, wherever it stands */
+}
+
+static void test_listener_options_before_the_first_hold_for_all(void **state)
+{
+    const struct config *c = parse(
+        *state, "max_qos 1\nmax_connections 5\nlistener 1884\nlistener 1885\nmax_qos 0\n");
+
+    assert_int_equal(c->listener_count, 2);
+    assert_int_equal(c->listeners[0].max_qos, 1);
+    assert_int_equal(c->listeners[1].max_qos, 0);
+    assert_int_equal(c->listeners[0].max_connections, 5);
+    assert_int_equal(c->listeners[1].max_connections, 5);
+}
+
+static void test_listener_that_is_configured_allows_nobody(void **state)
+{
+    struct fixture *f = *state;
+    const struct config *c = parse(f, "listener 1884\n");
+
+    assert_non_null(c);
+    assert_false(c->listeners[0].allow_anonymous);
+    assert_true(has_problem(
+        f, "test.conf:1: warning: nobody may connect to listener *:1884: allow_anonymous is not "
+           "true, and nothing else says who may"));
+}
+
+static void test_listener_settings_of_its_own_with_per_listener_settings(void **state)
+{
+    const struct config *c = parse(
+        *state, "per_listener_settings true\nlistener 1884\nallow_anonymous true\n"
+                "auto_id_prefix x-\nlistener 1885\nallow_zero_length_clientid false\n");
+
+    assert_non_null(c);
+    assert_true(c->listeners[0].allow_anonymous);
+    assert_false(c->listeners[1].allow_anonymous);
+    assert_string_equal(c->listeners[0].auto_id_prefix, "x-");
+    assert_string_equal(c->listeners[1].auto_id_prefix, "auto-");
+    assert_true(c->listeners[0].allow_zero_length_clientid);
+    assert_false(c->listeners[1].allow_zero_length_clientid);
+}
+
+static void test_listener_permission_before_the_first_does_not_spread(void **state)
+{
+    struct fixture *f = *state;
+    const struct config *c = parse(
+        f, "per_listener_settings true\nallow_anonymous true\nlistener 1884\n");
+
+    assert_non_null(c);
+    assert_false(c->listeners[0].allow_anonymous);
+    assert_true(has_problem(
+        f, "test.conf:2: warning: allow_anonymous has no effect here: with per_listener_settings "
+           "it belongs behind a listener"));
+}
+
+static void test_listener_allow_anonymous_wins_over_the_setting_for_all(void **state)
+{
+    const struct config *c = parse(*state,
+                                   "listener 1884\nlistener_allow_anonymous false\nlistener 1885\n"
+                                   "listener_auto_id_prefix y-\nallow_anonymous true\n");
+
+    assert_false(c->listeners[0].allow_anonymous);
+    assert_true(c->listeners[1].allow_anonymous);
+    assert_string_equal(c->listeners[1].auto_id_prefix, "y-");
+    expect_error(*state, "listener_allow_anonymous true\nlistener 1884\n",
+                 "test.conf:1: listener_allow_anonymous must stand behind the listener that it is "
+                 "meant for");
+}
+
+static void test_listener_of_old_files_owns_the_options_before_the_first(void **state)
+{
+    const struct config *c = parse(*state,
+                                   "port 1884\nbind_address 192.0.2.1\nmax_qos 1\nlistener 1885\n"
+                                   "allow_anonymous true\n");
+
+    assert_int_equal(c->listener_count, 2);
+    assert_int_equal(c->listeners[0].port, 1885);
+    assert_int_equal(c->listeners[0].max_qos, 2);
+    assert_int_equal(c->listeners[1].port, 1884);
+    assert_string_equal(c->listeners[1].address, "192.0.2.1");
+    assert_int_equal(c->listeners[1].max_qos, 1);
+    assert_int_equal(parse(*state, "bind_address 192.0.2.1\n")->listeners[0].port, 1883);
+}
+
+static void test_listener_options_without_any_listener_make_the_default_one(void **state)
+{
+    const struct config *c = parse(*state, "max_connections 5\n");
+
+    assert_int_equal(c->listener_count, 1);
+    assert_int_equal(c->listeners[0].port, 1883);
+    assert_int_equal(c->listeners[0].max_connections, 5);
+    assert_false(c->local_only);
+    assert_false(c->listeners[0].allow_anonymous);
+}
+
+static void test_listener_that_is_wrong_is_named(void **state)
+{
+    expect_error(*state, "listener 0\n",
+                 "test.conf:1: listener: port 0 needs the path of a Unix socket behind it, of at "
+                 "most 107 bytes");
+    expect_error(*state, "listener 65536\n",
+                 "test.conf:1: listener: \"65536\" is not a port from 0 to 65535");
+    expect_error(*state, "listener mqtt\n",
+                 "test.conf:1: listener: \"mqtt\" is not a port from 0 to 65535");
+    expect_error(*state, "listener\n", "test.conf:1: listener needs a value");
+    expect_error(*state, "port 0\n", "test.conf:1: port: \"0\" is not a port from 1 to 65535");
+    expect_error(*state, "listener 1884\nlistener 1885\nlistener 1884\n",
+                 "test.conf:3: there is a listener on *:1884 already (line 1)");
+    assert_non_null(
+        parse(*state, "listener 1884\nsocket_domain ipv4\nlistener 1884\nsocket_domain ipv6\n"));
+}
+
+static void test_listener_tls_options_must_fit_together(void **state)
+{
+    struct fixture *f = *state;
+
+    expect_error(f, "listener 8883\ncertfile /c\n",
+                 "test.conf:2: certfile needs a keyfile: listener *:8883");
+    expect_error(f, "listener 8883\nkeyfile /k\n",
+                 "test.conf:2: keyfile needs a certfile: listener *:8883");
+    expect_error(f, "listener 8883\nrequire_certificate true\n",
+                 "test.conf:2: require_certificate needs certfile and keyfile: listener *:8883 "
+                 "speaks no TLS");
+    expect_error(
+        f, "listener 8883\ncertfile /c\nkeyfile /k\nrequire_certificate true\n",
+        "test.conf:4: require_certificate needs cafile or capath: listener *:8883 trusts nobody");
+    assert_non_null(
+        parse(f, "listener 8883\ncertfile /c\nkeyfile /k\ncafile /a\nrequire_certificate true\n"
+                 "tls_version tlsv1.3\nciphers A:B\nciphers_tls1.3 C\nallow_anonymous true\n"));
+    assert_int_equal(f->problems.count, 0);
+    assert_int_equal(f->config->listeners[0].tls_version, TLS_1_3);
+    assert_string_equal(f->config->listeners[0].ciphers_tls13, "C");
+    assert_non_null(parse(f, "listener 8883\ncafile /a\nallow_anonymous true\n"));
+    assert_true(has_problem(
+        f, "test.conf:2: warning: cafile has no effect without certfile and keyfile: listener "
+           "*:8883 speaks no TLS"));
+}
+
+/* ---- problems ---- */
+
+static void test_problems_are_all_listed_at_once(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_null(
+        parse(f, "allow_anonymus true\nmax_qos 3\n\nretain_available yes\nprotocol webscokets\n"));
+    assert_int_equal(f->problems.errors, 4);
+    assert_string_equal(problem(f, 0),
+                        "test.conf:1: there is no option \"allow_anonymus\"; did you mean "
+                        "\"allow_anonymous\"?");
+    assert_string_equal(problem(f, 1), "test.conf:2: max_qos: \"3\" is not a number from 0 to 2");
+    assert_string_equal(problem(f, 2),
+                        "test.conf:4: retain_available: \"yes\" is neither true nor false");
+    assert_string_equal(
+        problem(f, 3),
+        "test.conf:5: protocol: \"webscokets\" is not one of mqtt or websockets; did "
+        "you mean \"websockets\"?");
+}
+
+static void test_problems_beyond_the_limit_are_counted(void **state)
+{
+    struct fixture *f = *state;
+    size_t lines = PROBLEMS_MAX + 10;
+    char *text = calloc(lines, 3);
+
+    assert_non_null(text);
+    for (size_t i = 0; i < lines; i++)
+        memcpy(text + 3 * i, "zz\n", 3);
+    assert_null(config_parse(text, 3 * lines, "test.conf", &f->problems));
+    free(text);
+    assert_int_equal(f->problems.count, PROBLEMS_MAX);
+    assert_int_equal(f->problems.errors, lines);
+    assert_int_equal(f->problems.dropped, 10);
+}
+
+static void test_problems_show_no_control_characters(void **state)
+{
+    struct fixture *f = *state;
+    static const char nul[] = "user a\0b\n";
+
+    expect_error(f, "user \x1b[31mred\n",
+                 "test.conf:1: the line holds characters that are not printable UTF-8");
+    expect_error(f,
+                 "us\x1b"
+                 "er x\n",
+                 "test.conf:1: the line holds characters that are not printable UTF-8");
+    expect_error(f, "user \xff\xfe\n",
+                 "test.conf:1: the line holds characters that are not printable UTF-8");
+    problems_done(&f->problems);
+    assert_null(config_parse(nul, sizeof nul - 1, "test.conf", &f->problems));
+    assert_string_equal(problem(f, 0),
+                        "test.conf:1: the line holds characters that are not printable UTF-8");
+}
+
+static void test_problems_long_line_is_an_error(void **state)
+{
+    struct fixture *f = *state;
+    char text[6000];
+
+    memset(text, 'a', sizeof text);
+    assert_null(config_parse(text, sizeof text, "test.conf", &f->problems));
+    assert_string_equal(problem(f, 0),
+                        "test.conf:1: the line is too long: 6000 bytes, at most 4096 are allowed");
+}
+
+static void test_problems_second_value_is_named(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_int_equal(
+        parse(f, "max_keepalive 1\nmax_keepalive 2\nallow_anonymous true yes\n")->max_keepalive, 2);
+    assert_true(has_problem(
+        f, "test.conf:2: warning: max_keepalive is given again; this replaces line 1 of "
+           "test.conf"));
+    assert_true(has_problem(
+        f, "test.conf:3: warning: allow_anonymous takes one value; \"yes\" behind it is ignored"));
+}
+
+static void test_problems_per_listener_settings_must_come_first(void **state)
+{
+    expect_error(*state, "allow_anonymous true\nper_listener_settings true\n",
+                 "test.conf:2: per_listener_settings must stand before the options that it is "
+                 "about (line 1 of "
+                 "test.conf)");
+}
+
+/* ---- options of mosquitto that are not here ---- */
+
+static void test_mosquitto_option_that_is_harmless_is_a_warning(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_non_null(parse(f, "persistence true\nautosave_interval 60\n"));
+    assert_int_equal(f->problems.count, 2);
+    assert_int_equal(f->problems.errors, 0);
+    assert_string_equal(
+        problem(f, 1), "test.conf:2: warning: autosave_interval is ignored: noctule does not store "
+                       "anything at intervals");
+    assert_non_null(
+        parse(f, "persistence false\nenable_control_api false\n")); /* asks for nothing */
+    assert_int_equal(f->problems.count, 0);
+}
+
+static void test_mosquitto_option_that_restricts_is_an_error(void **state)
+{
+    static const char *const options[] = {
+        "acl_file /a",
+        "password_file /p",
+        "psk_file /p",
+        "psk_hint h",
+        "crlfile /c",
+        "plugin /p.so",
+        "auth_plugin /p.so",
+        "mount_point m/",
+        "clientid_prefixes x-",
+        "global_plugin p",
+        "auth_opt_host x",
+        "plugin_opt_x y",
+        "bind_interface eth0",
+        "connection b",
+        "websockets_origin o",
+        "use_identity_as_username true",
+        "plugin_load a /p.so",
+        "plugin_use a",
+        "tls_engine pkcs11",
+        "use_subject_as_username true",
+        "tls_keyform engine",
+        "http_api 8080",
+        "tls_engine_kpass_sha1 0",
+        "use_username_as_clientid true",
+        "enable_proxy_protocol 2",
+        "auth_plugin_deny_special_chars true",
+    };
+    struct fixture *f = *state;
+
+    for (size_t i = 0; i < sizeof options / sizeof *options; i++) {
+        assert_null(parse(f, options[i]));
+        assert_int_equal(f->problems.errors, 1);
+        assert_non_null(
+            strstr(problem(f, 0), "is not supported yet, and leaving it out would not be safe"));
+    }
+    assert_non_null(parse(f, "use_identity_as_username false\ntls_keyform pem\n"));
+    assert_int_equal(f->problems.count, 0);
+}
+
+static void test_mosquitto_bridge_is_one_error(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_null(parse(f, "connection b\naddress 192.0.2.1\ntopic # both 2\nremote_password x\n"));
+    assert_int_equal(f->problems.errors, 1);
+    expect_error(
+        f, "address 192.0.2.1\n",
+        "test.conf:1: address belongs to a bridge (connection), which is not supported yet");
+}
+
+/* ---- files ---- */
+
+static void test_file_that_cannot_be_read_is_named(void **state)
+{
+    struct fixture *f = *state;
+    char expected[PATH_SIZE];
+
+    snprintf(expected, sizeof expected, "%s: the file cannot be read: Is a directory",
+             f->directory);
+    assert_null(load(f, f->directory));
+    assert_true(has_problem(f, expected));
+    assert_null(load(f, "/nonexistent/noctule.conf"));
+    assert_true(has_problem(
+        f, "/nonexistent/noctule.conf: the file cannot be read: No such file or directory"));
+    assert_null(load(f, "/dev/zero")); /* it ends at its bound */
+    assert_true(has_problem(f, "/dev/zero: the file cannot be read: File too large"));
+}
+
+static void test_file_of_a_listener_that_is_missing_is_named(void **state)
+{
+    struct fixture *f = *state;
+    char path[PATH_SIZE];
+    char expected[2 * PATH_SIZE];
+
+    assert_null(
+        load(f, put(f, "a.conf", "listener 8883\ncertfile /nonexistent/c\nkeyfile /tmp\n", path)));
+    snprintf(expected, sizeof expected,
+             "%s:2: certfile: /nonexistent/c cannot be read: No such file or directory", path);
+    assert_true(has_problem(f, expected));
+    snprintf(expected, sizeof expected, "%s:3: keyfile: /tmp is a directory; a file was expected",
+             path);
+    assert_true(has_problem(f, expected));
+}
+
+static void test_include_reads_files_in_order_each_outside_of_listeners(void **state)
+{
+    struct fixture *f = *state;
+    char path[PATH_SIZE];
+    char text[PATH_SIZE];
+    const struct config *c;
+
+    snprintf(path, sizeof path, "%s/conf.d", f->directory);
+    assert_int_equal(mkdir(path, 0700), 0);
+    put(f, "conf.d/b.conf", "user b\nlistener 1885\nmax_qos 1\n", path);
+    put(f, "conf.d/B.conf", "user B\n", path);
+    put(f, "conf.d/a.conf", "user a\nmax_connections 9\n", path);
+    put(f, "conf.d/notes.txt", "this is not read\n", path);
+    snprintf(text, sizeof text,
+             "listener 1884\ninclude_dir %s/conf.d\nmax_qos 0\nallow_anonymous true\n",
+             f->directory);
+    c = load(f, put(f, "main.conf", text, path));
+    assert_non_null(c);
+    assert_string_equal(c->path, path);
+    assert_string_equal(c->user, "b"); /* a, B, b */
+    assert_int_equal(c->listener_count, 2);
+    assert_int_equal(c->listeners[0].max_qos, 0); /* the main file goes on where it was */
+    assert_int_equal(c->listeners[1].max_qos, 1);
+    assert_int_equal(c->listeners[0].max_connections, 9);
+    assert_int_equal(f->problems.errors, 0);
+}
+
+static void test_include_in_an_included_file_is_ignored(void **state)
+{
+    struct fixture *f = *state;
+    char path[PATH_SIZE];
+    char text[PATH_SIZE];
+    char expected[2 * PATH_SIZE];
+
+    snprintf(path, sizeof path, "%s/conf.d", f->directory);
+    assert_int_equal(mkdir(path, 0700), 0);
+    snprintf(text, sizeof text, "include_dir %s/conf.d\n", f->directory);
+    put(f, "conf.d/loop.conf", text, path);
+    snprintf(expected, sizeof expected,
+             "%s:1: warning: include_dir is ignored here: only the main file includes", path);
+    assert_non_null(load(f, put(f, "main.conf", text, path)));
+    assert_int_equal(f->problems.count, 1);
+    assert_true(has_problem(f, expected));
+}
+
+static void test_include_of_a_missing_directory_is_an_error(void **state)
+{
+    struct fixture *f = *state;
+    char path[PATH_SIZE];
+    char expected[2 * PATH_SIZE];
+
+    assert_null(load(f, put(f, "main.conf", "\ninclude_dir /nonexistent\n", path)));
+    snprintf(expected, sizeof expected,
+             "%s:2: include_dir: the directory cannot be read: No such file or directory", path);
+    assert_true(has_problem(f, expected));
+}
+
+/* ---- the command line ---- */
+
+static void test_overrides_ports_replace_1883(void **state)
+{
+    static const uint16_t ports[] = { 1990, 1991 };
+    struct fixture *f = *state;
+    struct config_overrides overrides = { .ports = ports, .port_count = 2, .verbose = true };
+    char name[64];
+
+    f->config = config_load_with(NULL, &overrides, &f->problems);
+    assert_non_null(f->config);
+    assert_int_equal(f->config->log_type, LOG_MASK_ALL);
+    assert_int_equal(f->config->listener_count, 6);
+    assert_string_equal(listener_name(&f->config->listeners[0], name, sizeof name),
+                        "127.0.0.1:1990");
+    assert_string_equal(listener_name(&f->config->listeners[2], name, sizeof name),
+                        "127.0.0.1:1991");
+    assert_false(f->config->listeners[0].optional);
+    assert_int_equal(f->config->listeners[4].port, 9001);
+    assert_true(f->config->listeners[4].optional); /* a second broker leaves it to the first */
+}
+
+static void test_overrides_ports_are_ignored_when_the_file_has_listeners(void **state)
+{
+    static const uint16_t ports[] = { 1990 };
+    struct fixture *f = *state;
+    struct config_overrides overrides = { .ports = ports, .port_count = 1 };
+    char path[PATH_SIZE];
+
+    put(f, "a.conf", "listener 1884\nallow_anonymous true\n", path);
+    f->config = config_load_with(path, &overrides, &f->problems);
+    assert_int_equal(f->config->listener_count, 1);
+    assert_int_equal(f->config->listeners[0].port, 1884);
+    assert_true(
+        has_problem(f, "warning: -p is ignored, because the configuration file has listeners"));
+}
+
+/* ---- reload ---- */
+
+static void collect(void *ctx, bool live, const char *line)
+{
+    struct fixture *f = ctx;
+    size_t at = strlen(f->lines);
+
+    snprintf(f->lines + at, sizeof f->lines - at, "%s %s\n", live ? "live" : "restart", line);
+}
+
+/* Reloads from one text to the other; the result is in f->config. */
+static bool reload(struct fixture *f, const char *before, const char *after)
+{
+    struct config *running = config_ref(parse(f, before));
+    bool changed;
+
+    assert_non_null(parse(f, after));
+    f->lines[0] = '\0';
+    changed = config_reload_diff(running, f->config, collect, f);
+    config_unref(running);
+    return changed;
+}
+
+static void test_reload_reports_and_takes_live_options(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_true(reload(f, "max_keepalive 60\nlog_dest stderr\n",
+                       "max_keepalive 120\nlog_dest file /l\nlog_type all\n"));
+    assert_string_equal(f->lines, "live max_keepalive: 60 -> 120\n"
+                                  "live log_dest: stderr -> file /l\n"
+                                  "live log_type: error warning notice information -> all\n");
+    assert_int_equal(f->config->max_keepalive, 120);
+    assert_string_equal(f->config->log_file, "/l");
+}
+
+static void test_reload_keeps_what_needs_a_restart(void **state)
+{
+    struct fixture *f = *state;
+
+    assert_false(reload(f, "workers 2\npid_file /a\n", "workers auto\nuser x\n"));
+    assert_string_equal(f->lines, "restart workers: 2 -> auto\n"
+                                  "restart user: noctule -> x\n"
+                                  "restart pid_file: /a -> not set\n");
+    assert_int_equal(f->config->workers, 2);
+    assert_string_equal(f->config->user, "noctule");
+    assert_string_equal(f->config->pid_file, "/a");
+}
+
+static void test_reload_without_a_change_reports_nothing(void **state)
+{
+    struct fixture *f = *state;
+    static const char text[] =
+        "listener 8883\ncertfile /c\nkeyfile /k\nallow_anonymous true\nlog_dest topic\n";
+
+    assert_false(reload(f, text, text));
+    assert_string_equal(f->lines, "");
+}
+
+static void test_reload_keeps_the_listeners_that_run_in_their_order(void **state)
+{
+    struct fixture *f = *state;
+    const struct config *c;
+
+    assert_true(reload(f,
+                       "allow_anonymous true\nlistener 1884\nlistener 1885 192.0.2.1\nciphers A\n",
+                       "listener 1886\nlistener 1885 192.0.2.1\nmax_qos 1\nauto_id_prefix "
+                       "z-\nallow_anonymous true\n"));
+    assert_string_equal(f->lines, "restart listener *:1884: is no longer configured\n"
+                                  "live listener 192.0.2.1:1885: auto_id_prefix: auto- -> z-\n"
+                                  "restart listener 192.0.2.1:1885: max_qos: 2 -> 1\n"
+                                  "restart listener 192.0.2.1:1885: ciphers: A -> not set\n"
+                                  "restart listener *:1886: is new\n");
+    c = f->config;
+    assert_int_equal(c->listener_count, 2);
+    assert_int_equal(c->listeners[0].port, 1884);
+    assert_string_equal(c->listeners[0].auto_id_prefix, "auto-");
+    assert_int_equal(c->listeners[1].port, 1885);
+    assert_int_equal(c->listeners[1].max_qos, 2);
+    assert_string_equal(c->listeners[1].ciphers, "A");
+    assert_string_equal(c->listeners[1].auto_id_prefix, "z-");
+}
+
+static void test_config_reference_outlives_its_first_owner(void **state)
+{
+    struct fixture *f = *state;
+    struct config *second = config_ref(
+        parse(f, "auto_id_prefix held-\nlistener 1884\nallow_anonymous true\n"));
+
+    config_unref(f->config);
+    f->config = NULL;
+    assert_string_equal(second->listeners[0].auto_id_prefix, "held-");
+    config_unref(second);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(test_config_without_a_file_listens_on_loopback_for_anybody),
+        TEST(test_config_without_a_file_has_the_documented_defaults),
+        TEST(test_config_file_without_listeners_stays_on_loopback),
+        TEST(test_config_file_without_listeners_may_still_forbid_anybody),
+        TEST(test_config_comments_blanks_and_line_ends_are_skipped),
+        TEST(test_config_units_are_multiplied),
+        TEST(test_config_client_expiration_counts_as_mosquitto_does),
+        TEST(test_config_minus_one_is_no_limit),
+        TEST(test_config_log_options_add_up),
+        TEST(test_config_log_none_takes_back_what_was_said),
+        TEST(test_config_versions_are_a_list),
+        TEST(test_listener_options_belong_to_the_listener_above),
+        TEST(test_listener_options_before_the_first_hold_for_all),
+        TEST(test_listener_that_is_configured_allows_nobody),
+        TEST(test_listener_settings_of_its_own_with_per_listener_settings),
+        TEST(test_listener_permission_before_the_first_does_not_spread),
+        TEST(test_listener_allow_anonymous_wins_over_the_setting_for_all),
+        TEST(test_listener_of_old_files_owns_the_options_before_the_first),
+        TEST(test_listener_options_without_any_listener_make_the_default_one),
+        TEST(test_listener_that_is_wrong_is_named),
+        TEST(test_listener_tls_options_must_fit_together),
+        TEST(test_problems_are_all_listed_at_once),
+        TEST(test_problems_beyond_the_limit_are_counted),
+        TEST(test_problems_show_no_control_characters),
+        TEST(test_problems_long_line_is_an_error),
+        TEST(test_problems_second_value_is_named),
+        TEST(test_problems_per_listener_settings_must_come_first),
+        TEST(test_mosquitto_option_that_is_harmless_is_a_warning),
+        TEST(test_mosquitto_option_that_restricts_is_an_error),
+        TEST(test_mosquitto_bridge_is_one_error),
+        TEST(test_file_that_cannot_be_read_is_named),
+        TEST(test_file_of_a_listener_that_is_missing_is_named),
+        TEST(test_include_reads_files_in_order_each_outside_of_listeners),
+        TEST(test_include_in_an_included_file_is_ignored),
+        TEST(test_include_of_a_missing_directory_is_an_error),
+        TEST(test_overrides_ports_replace_1883),
+        TEST(test_overrides_ports_are_ignored_when_the_file_has_listeners),
+        TEST(test_reload_reports_and_takes_live_options),
+        TEST(test_reload_keeps_what_needs_a_restart),
+        TEST(test_reload_without_a_change_reports_nothing),
+        TEST(test_reload_keeps_the_listeners_that_run_in_their_order),
+        TEST(test_config_reference_outlives_its_first_owner),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
