@@ -1,0 +1,243 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Accepts connections. Owns the watchers of the listening sockets (the sockets are the listeners')
+ * and the spare descriptor; main thread only.
+ *
+ * When the process has no descriptor left, the waiting connections would wake us up for ever: the
+ * spare one is given up to accept and close them, so that they know, and accepting pauses for a
+ * moment.
+ */
+#include "transport/acceptor.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "broker/config.h"
+#include "broker/log.h"
+#include "transport/listener.h"
+#include "transport/peer.h"
+#include "transport/server.h"
+
+#define ACCEPT_BURST  64
+#define PAUSE_TIME    100
+#define REFUSED_EVERY 10000
+
+static int open_spare(void)
+{
+    return open("/dev/null", O_RDONLY | O_CLOEXEC);
+}
+
+/* ---- whom to take, and where to -------------------------------------------------------------- */
+
+static struct loop *least_loaded(struct acceptor *acceptor)
+{
+    struct server *server = acceptor->server;
+    struct loop *best = &server->loops[acceptor->next_loop];
+    unsigned least = UINT32_MAX;
+    for (unsigned i = 0; i < server->loop_count && least > 0; i++) {
+        struct loop *loop = &server->loops[acceptor->next_loop];
+        unsigned count = atomic_load_explicit(&loop->peers_count, memory_order_relaxed);
+        if (count < least) {
+            least = count;
+            best = loop;
+        }
+        if (++acceptor->next_loop >= server->loop_count)
+            acceptor->next_loop = 0;
+    }
+    if (++acceptor->next_loop >= server->loop_count)
+        acceptor->next_loop = 0;
+    return best;
+}
+
+static void say_refused(struct acceptor *acceptor, const struct listener_config *listener,
+                        const char *limit)
+{
+    uint64_t now = loop_now(&acceptor->server->loops[0]);
+    acceptor->refused++;
+    if (acceptor->refused_said && now - acceptor->refused_said < REFUSED_EVERY)
+        return;
+    char name[256];
+    log_emit(LEVEL_WARNING,
+             "Refused %llu new connections since this was last said, one of them on %s: %s",
+             (unsigned long long)acceptor->refused, listener_name(listener, name, sizeof name),
+             limit);
+    acceptor->refused_said = now;
+    acceptor->refused = 0;
+}
+
+static bool has_room(struct acceptor *acceptor, struct listener *listener,
+                     const struct listener_config *config)
+{
+    if (config->max_connections &&
+        atomic_load_explicit(&listener->connections, memory_order_relaxed) >=
+            config->max_connections) {
+        say_refused(acceptor, config, "max_connections is reached");
+        return false;
+    }
+    if (server_connections(acceptor->server) >= acceptor->connections) {
+        say_refused(acceptor, config, "the limit of open files (ulimit -n) is nearly reached");
+        return false;
+    }
+    return true;
+}
+
+static void take(struct acceptor *acceptor, struct listener *listener, int fd,
+                 const struct sockaddr *address)
+{
+    struct config *config = acceptor->server->config;
+    if (!has_room(acceptor, listener, &config->listeners[listener->index])) {
+        close(fd);
+        return;
+    }
+    int on = 1;
+    if (config->set_tcp_nodelay && !listener->unix_socket)
+        (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    char *text = listener_peer_address(address);
+    if (!text) {
+        close(fd);
+        return;
+    }
+    struct loop *loop = least_loaded(acceptor);
+    struct peer *peer = peer_new(fd, text, loop, listener, config);
+    if (!peer)
+        return;
+    if (loop->index == 0)
+        peer_adopt(peer);
+    else
+        loop_post(loop, peer);
+}
+
+/* ---- no descriptors -------------------------------------------------------------------------- */
+
+static void on_readable(uv_poll_t *poll, int status, int events);
+
+static void pause_all(struct acceptor *acceptor)
+{
+    for (size_t i = 0; i < acceptor->socket_count; i++)
+        uv_poll_stop(&acceptor->sockets[i].poll);
+}
+
+static void on_resume(uv_timer_t *timer)
+{
+    struct acceptor *acceptor = timer->data;
+    if (!acceptor->open)
+        return;
+    for (size_t i = 0; i < acceptor->socket_count; i++)
+        uv_poll_start(&acceptor->sockets[i].poll, UV_READABLE, on_readable);
+}
+
+static void exhausted(struct acceptor *acceptor, int fd, int error)
+{
+    if (!acceptor->exhausted)
+        log_emit(LEVEL_ERROR,
+                 "Cannot accept connections: %s. New ones are closed until others have ended; "
+                 "raise the limit "
+                 "of open files (ulimit -n), or set max_connections.",
+                 strerror(error));
+    acceptor->exhausted = true;
+    for (int i = 0; i < ACCEPT_BURST && acceptor->spare >= 0; i++) {
+        close(acceptor->spare);
+        int unlucky = accept4(fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+        if (unlucky >= 0)
+            close(unlucky);
+        acceptor->spare = open_spare();
+        if (unlucky < 0)
+            break;
+    }
+    pause_all(acceptor);
+    uv_timer_start(&acceptor->resume, on_resume, PAUSE_TIME, 0);
+}
+
+/* ---- accepting ------------------------------------------------------------------------------- */
+
+/* Returns whether to go on. */
+static bool accept_one(struct acceptor_socket *socket)
+{
+    struct acceptor *acceptor = socket->acceptor;
+    struct sockaddr_storage address = { 0 };
+    socklen_t len = sizeof address;
+    int fd = accept4(socket->fd, (struct sockaddr *)&address, &len, SOCK_NONBLOCK | SOCK_CLOEXEC);
+    if (fd >= 0) {
+        if (acceptor->exhausted)
+            log_emit(LEVEL_NOTICE, "Accepting connections again.");
+        acceptor->exhausted = false;
+        if (acceptor->spare < 0)
+            acceptor->spare = open_spare();
+        take(acceptor, socket->listener, fd, (struct sockaddr *)&address);
+        return acceptor->open;
+    }
+    switch (errno) {
+    case EMFILE:
+    case ENFILE:
+    case ENOBUFS:
+    case ENOMEM: exhausted(acceptor, socket->fd, errno); return false;
+    case EAGAIN: return false;
+    default: return true; /* that one has gone again, or its network has */
+    }
+}
+
+static void on_readable(uv_poll_t *poll, int status, int events)
+{
+    (void)status;
+    (void)events;
+    struct acceptor_socket *socket = poll->data;
+    for (int i = 0; i < ACCEPT_BURST && accept_one(socket); i++) {
+    }
+}
+
+enum err acceptor_open(struct acceptor *acceptor, struct server *server, uint64_t connections)
+{
+    uv_loop_t *uv = &server->loops[0].uv;
+    size_t count = 1; /* never an empty allocation */
+    for (size_t i = 0; i < server->listener_count; i++)
+        count += server->listeners[i].socket_count;
+    *acceptor = (struct acceptor){ .server = server, .connections = connections, .open = true };
+    acceptor->spare = open_spare();
+    acceptor->sockets = calloc(count, sizeof *acceptor->sockets);
+    if (!acceptor->sockets || uv_timer_init(uv, &acceptor->resume) != 0)
+        return ERR_NO_MEMORY;
+    acceptor->resume.data = acceptor;
+    for (size_t i = 0; i < server->listener_count; i++) {
+        struct listener *listener = &server->listeners[i];
+        for (size_t j = 0; j < listener->socket_count; j++) {
+            struct acceptor_socket *socket = &acceptor->sockets[acceptor->socket_count];
+            *socket = (struct acceptor_socket){ .acceptor = acceptor,
+                                                .listener = listener,
+                                                .fd = listener->sockets[j] };
+            if (uv_poll_init(uv, &socket->poll, socket->fd) != 0)
+                return ERR_IO;
+            socket->poll.data = socket;
+            acceptor->socket_count++;
+            if (uv_poll_start(&socket->poll, UV_READABLE, on_readable) != 0)
+                return ERR_IO;
+        }
+    }
+    return ERR_OK;
+}
+
+void acceptor_close(struct acceptor *acceptor)
+{
+    if (!acceptor->open)
+        return;
+    acceptor->open = false;
+    for (size_t i = 0; i < acceptor->socket_count; i++)
+        uv_close((uv_handle_t *)&acceptor->sockets[i].poll, NULL);
+    uv_timer_stop(&acceptor->resume);
+    uv_close((uv_handle_t *)&acceptor->resume, NULL);
+    for (size_t i = 0; i < acceptor->server->listener_count; i++)
+        listener_close(&acceptor->server->listeners[i]);
+}
+
+void acceptor_done(struct acceptor *acceptor)
+{
+    if (acceptor->spare > 0)
+        close(acceptor->spare);
+    free(acceptor->sockets);
+    *acceptor = (struct acceptor){ .spare = -1 };
+}

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The process as the system sees it: background, process number file, user, signals. Main thread,
+ * before there are others.
+ */
+#pragma once
+
+#include "broker/err.h"
+
+#define PROCESS_WHY_MAX 256
+
+/* Goes on in a child; the parent waits, and exits with 0 when process_ready() is called there, else
+ * with 1. */
+MUST_USE enum err process_daemonize(int *ret_ready_fd);
+/* Lets go of the terminal and tells the parent. */
+void process_ready(int ready_fd);
+
+MUST_USE enum err process_write_pid(const char *path);
+
+/* Started by root, becomes `user`; a missing default user is replaced by nobody. */
+MUST_USE enum err process_become_user(const char *user, char why[PROCESS_WHY_MAX]);
+
+/* From now on these signals are read from the descriptor, by whoever wants to; other threads
+ * inherit that. */
+MUST_USE enum err process_take_signals(int *ret_fd);
