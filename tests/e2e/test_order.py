@@ -1,0 +1,315 @@
+# SPDX-License-Identifier: MIT
+"""Under load and across workers nothing is lost, doubled or out of order."""
+
+import itertools
+import multiprocessing
+import selectors
+import struct
+
+import load
+import wire
+from harness import Broker, SCALE, cases, limit, wait_until
+
+PUBLISHERS = 20
+TOPICS = 2  # of each publisher
+MESSAGES = max(int(5000 * SCALE), 50) // TOPICS * TOPICS
+UNBOUNDED = ("max_queued_messages 0\nmax_queued_bytes 0\nmax_inflight_messages 1000\n"
+             "connection_messages false\n")
+
+
+def test_tally_notices_every_mistake():
+    """The judge of these tests, judged: each kind of mistake is found, and only those."""
+    def mistakes(numbers, **rules):
+        tally = load.Tally(**rules)
+        for number in numbers:
+            tally.add(0, 0, number)
+        return len(tally.mistakes)
+    assert mistakes([0, 1, 2, 3]) == 0
+    assert mistakes([0, 2, 3]) == 1, "loss"
+    assert mistakes([0, 1, 1, 2]) == 1, "a duplicate"
+    assert mistakes([0, 2, 1, 3]) > 0, "disorder"
+    assert mistakes([1, 4, 7], gaps=True) == 0
+    assert mistakes([1, 4, 4], gaps=True) == 1, "a duplicate among gaps"
+    assert mistakes([4, 1], gaps=True) == 1, "disorder among gaps"
+    assert mistakes([1, 4, 4, 5], gaps=True, repeats=True) == 0
+
+
+def messages(publisher, qos):
+    for index in range(MESSAGES):
+        yield load.publish(publisher, index % TOPICS, index // TOPICS, qos,
+                           index % 65535 + 1)
+
+
+def publish_all(address, qos):
+    peers = [load.Publisher(wire.connected(address, f"publisher-{p}"), list(messages(p, qos)), qos)
+             for p in range(PUBLISHERS)]
+    load.drive(peers, 60)
+
+
+@limit(120)
+@cases(qos=(0, 1, 2), workers=(1, 2, 4))
+def test_plain_wildcard_and_shared(qos, workers):
+    """20 publishers to a plain, a wildcard and three shared subscribers [MQTT5-4.6.0-5]
+    [MQTT5-4.6.0-6] [MQTT311-4.6.0-5] [MQTT311-4.6.0-6]."""
+    total = PUBLISHERS * MESSAGES
+    with Broker("tcp", options=UNBOUNDED, workers=workers) as broker:
+        plain = wire.connected(broker.tcp, "plain")
+        for publisher in range(PUBLISHERS):
+            plain.subscribe(*[f"order/{publisher}/{topic}" for topic in range(TOPICS)], qos=qos)
+        wildcard = wire.connected(broker.tcp, "wildcard")
+        wildcard.subscribe("order/#", qos=qos)
+        members = [wire.connected(broker.tcp, f"member-{n}") for n in range(3)]
+        for member in members:
+            member.subscribe("$share/group/order/+/+", qos=qos)
+
+        shared = []
+        whole = [load.Receiver(client, lambda tally: tally.count >= total)
+                 for client in (plain, wildcard)]
+        shared += [load.Receiver(client, lambda _: sum(s.tally.count for s in shared) >= total,
+                                 gaps=True) for client in members]
+        publishers = load.Process(publish_all, broker.tcp, qos)
+        load.drive(whole + shared, 60)
+        publishers.result(10)
+
+        for receiver in whole + shared:
+            receiver.tally.check(receiver.name)
+        check_shares([receiver.tally for receiver in shared])
+        for receiver in whole + shared:
+            expect_no_more(receiver)
+
+
+def check_shares(tallies):
+    """Together the members of a group have each message once."""
+    for key in itertools.product(range(PUBLISHERS), range(TOPICS)):
+        got = sorted(n for tally in tallies for n in tally.numbers.get(key, []))
+        assert got == list(range(MESSAGES // TOPICS)), f"publisher and topic {key}: {got[:50]}…"
+
+
+def expect_no_more(receiver):
+    """Nothing follows what was expected."""
+    count = receiver.tally.count
+    receiver.sock.setblocking(True)
+    receiver.client.buffer = receiver.buffer
+    receiver.client.expect_nothing()
+    assert receiver.tally.count == count
+    receiver.client.disconnect()
+
+
+# --- connections that come and go --------------------------------------------------------------
+
+VISITORS = max(int(2000 * SCALE), 100)
+
+
+@limit(150)
+@cases(workers=(1, 4))
+def test_connections_come_and_go(workers):
+    """2,000 short connections, each with a subscription to all that flows, do not disturb it."""
+    with Broker("tcp", options=UNBOUNDED, workers=workers) as broker:
+        receivers = []
+        for qos in (0, 1, 2):
+            client = wire.connected(broker.tcp, f"steady-{qos}")
+            client.subscribe("order/#", qos=qos)
+            receivers.append(load.Receiver(client, lambda tally: len(tally.ended) == 6))
+        over = multiprocessing.get_context("fork").Event()
+        flow = load.Process(publish_until, broker.tcp, over)
+        visits = load.Process(visit, broker.tcp, over)
+        load.drive(receivers, 100)
+        assert visits.result(10) == VISITORS
+        sent = flow.result(10)
+        for receiver in receivers:
+            receiver.tally.check(receiver.name)
+            assert receiver.tally.next == sent, f"{receiver.name}: the last messages are missing"
+
+
+def publish_until(address, over):
+    """Six publishers, two at each QoS, until the event; the messages sent per publisher."""
+    counts = {}
+
+    def until_over(publisher, qos):
+        for number in itertools.count():
+            if over.is_set():
+                counts[publisher, 0] = number
+                yield load.publish(publisher, 0, load.END, qos, number % 65535 + 1)
+                return
+            yield load.publish(publisher, 0, number, qos, number % 65535 + 1)
+    # At QoS 0 nothing but the window of the others limits the flow: a queue without bound is no
+    # place for an endless stream, so QoS 0 is what QoS 1 publishers send to a QoS 0 subscriber.
+    peers = [load.Publisher(wire.connected(address, f"publisher-{p}"),
+                            until_over(p, 1 + p % 2), 1 + p % 2, window=10) for p in range(6)]
+    load.drive(peers, 100)
+    return counts
+
+
+def visit(address, over):
+    """Connect, subscribe, look around, and leave politely or not; how many came."""
+    try:
+        for number in range(VISITORS):
+            client = wire.connected(address, f"visitor-{number % 300}", 4 + number % 2,
+                                    clean=number % 3 == 0)
+            client.subscribe("order/#", qos=0)
+            if number % 4 == 0:
+                client.message()
+            if number % 2:
+                client.disconnect()
+            else:
+                client.close()
+        return VISITORS
+    finally:
+        over.set()
+
+
+# --- one client identifier, many connections ---------------------------------------------------
+
+RIVALS = 100
+UNRELEASED = 50
+INCOMING = max(int(1000 * SCALE), 50)
+
+
+@limit(90)
+@cases(version=(4, 5))
+def test_storm_of_takeovers(version):
+    """100 CONNECTs with one client identifier at once: one connection remains, and what goes in and
+    out at QoS 2 meanwhile is neither lost nor doubled [MQTT5-3.1.4-3] [MQTT311-3.1.4-2]
+    [MQTT5-4.3.3-10] [MQTT311-4.3.3-2].
+
+    Each rival sends the same 50 publishes with the same packet identifiers again, as a client does
+    after a reconnect, and none releases them: the session must know them all the time. None
+    acknowledges what it receives: all of it must reach the one that remains, in order."""
+    with Broker("tcp", options=UNBOUNDED, workers=4) as broker:
+        keep = {"clean": False}
+        if version == 5:
+            keep["props"] = {"session_expiry_interval": 3600}
+        watcher = wire.connected(broker.tcp, "watcher", version)
+        watcher.subscribe("out/#", qos=2)
+        first = wire.connected(broker.tcp, "storm", version, **keep)
+        first.subscribe("in/#", qos=2)
+        publishes = [wire.publish_packet("out/x", b"%d" % pid, 2, dup=True, pid=pid,
+                                         version=version) for pid in range(1, UNRELEASED + 1)]
+        first.send(b"".join(publishes[:UNRELEASED // 2]))
+
+        incoming = load.Process(publish_incoming, broker.tcp)
+        rivals = [wire.Client(broker.tcp, version, "storm") for _ in range(RIVALS)]
+        start = (wire.connect_packet("storm", version, **keep) + b"".join(publishes))
+        for rival in rivals:
+            rival.send(start)
+        survivor = last_one_standing([first] + rivals)
+        incoming.result(20)
+
+        for pid in range(1, UNRELEASED + 1):
+            survivor.send(wire.ack_packet(wire.PUBREL, pid))
+            survivor.wait(wire.PUBCOMP, pid)
+        numbers = [int(m.payload) for m in survivor.messages(INCOMING)]
+        assert numbers == list(range(INCOMING)), f"lost, doubled or out of order: {numbers}"
+        seen = sorted(int(m.payload) for m in watcher.messages(UNRELEASED))
+        assert seen == list(range(1, UNRELEASED + 1)), f"lost or doubled: {seen}"
+        watcher.expect_nothing()
+        # Its inbox holds the PUBRECs of the publishes; a PUBLISH more would be a double.
+        survivor.ping()
+        assert not [p for p in survivor.inbox if p.kind == wire.PUBLISH], survivor.inbox
+
+
+def publish_incoming(address):
+    with wire.connected(address, "sender") as sender:
+        for number in range(INCOMING):
+            sender.publish("in/x", b"%d" % number, qos=2)
+
+
+def last_one_standing(clients):
+    """Wait until all but one are closed by the broker; the one that is left."""
+    selector = selectors.DefaultSelector()
+    for client in clients:
+        client.stream.setblocking(False)
+        selector.register(client.stream, selectors.EVENT_READ, client)
+
+    def one_left():
+        for key, _ in selector.select(timeout=0.1):
+            if not read_some(key.data):
+                selector.unregister(key.data.stream)
+        return len(selector.get_map()) <= 1
+    wait_until(one_left, "all connections but one to close", 30)
+    assert selector.get_map(), "no connection is left"
+    survivor = next(iter(selector.get_map().values())).data
+    survivor.stream.setblocking(True)
+    survivor.wait(wire.CONNACK)
+    survivor.ping()
+    return survivor
+
+
+def read_some(client):
+    """Whether the connection is still open."""
+    try:
+        chunk = client.stream.recv(262144)
+    except BlockingIOError:
+        return True
+    except ConnectionResetError:
+        return False
+    client.buffer += chunk
+    return bool(chunk)
+
+
+# --- one retained topic -------------------------------------------------------------------------
+
+VALUES = max(int(3000 * SCALE), 50)
+WATCHERS = 6
+LATECOMERS = 30
+
+
+@limit(90)
+@cases(qos=(0, 1), workers=(2, 4))
+def test_retained_topic_under_two_publishers(qos, workers):
+    """Two publishers on two workers set one retained topic as fast as they can: no subscriber,
+    early or late, sees an older value of a publisher after a newer one, and all end on the
+    stored one."""
+    with Broker("tcp", options=UNBOUNDED, workers=workers) as broker:
+        watchers = [subscribed(broker, f"watcher-{n}", qos) for n in range(WATCHERS)]
+        publishers = [load.Process(hammer, broker.tcp, p, qos) for p in range(2)]
+        watchers += [subscribed(broker, f"latecomer-{n}", qos) for n in range(LATECOMERS)]
+        for publisher in publishers:
+            publisher.result(30)
+
+        with wire.connected(broker.tcp, "reader") as reader:
+            reader.subscribe("order/state")
+            stored = reader.message()
+            assert stored.retain
+            reader.publish("order/end", load.payload(9, 0, load.END), qos=1)
+        load.drive(watchers, 30)
+        for receiver in watchers:
+            receiver.tally.check(receiver.name)
+            assert receiver.last == stored.payload, \
+                f"{receiver.name} ended on {receiver.last}, stored is {stored.payload}"
+
+
+class LastValue(load.Receiver):
+    """Also remembers the last value itself."""
+
+    last = None
+
+    def _message(self, buffer, at, end, first, replies):
+        super()._message(buffer, at, end, first, replies)
+        value = bytes(buffer[end - load.PAYLOAD.size:end])
+        if not value.endswith(b"\xff\xff\xff\xff"):
+            self.last = value
+
+
+def subscribed(broker, name, qos):
+    client = wire.connected(broker.tcp, name)
+    client.send(wire.subscribe_packet(1, [("order/state", qos), ("order/end", 1)]))
+    # What arrives before the SUBACK is legitimate and must be seen by the receiver.
+    client.wait(wire.SUBACK)
+    client.buffer = bytearray(b"".join(raw(p) for p in client.inbox)) + client.buffer
+    client.inbox.clear()
+    return LastValue(client, lambda tally: bool(tally.ended), gaps=True, repeats=True)
+
+
+def raw(packet):
+    return wire.packet(packet.kind, packet.raw_flags, packet.body)
+
+
+def hammer(address, publisher, qos):
+    packets = [wire.publish_packet("order/state", load.payload(publisher, 0, number), qos,
+                                   retain=True, pid=number % 65535 + 1) for number in range(VALUES)]
+    client = wire.connected(address, f"hammer-{publisher}")
+    load.drive([load.Publisher(client, packets, qos)], 30)
+    client.stream.setblocking(True)
+    client.buffer.clear()
+    client.ping()

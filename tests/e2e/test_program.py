@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: MIT
+"""The program itself: command line, mistakes in the configuration, addresses in use, defaults."""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+
+import harness
+import wire
+from harness import (NOCTULE, Address, Broker, PATIENCE, Skip, cases, free_port, noctule_only, run,
+                     wait_until)
+
+MISTAKES = """\
+# line 1
+allow_anonymous perhaps
+max_inflight_mesages 20
+listener 99999
+listener 1883
+acl_file /etc/acl
+max_qos 3
+"""
+
+
+def write(name, text):
+    path = os.path.join(harness.TEST_DIR, name)
+    with open(path, "w", encoding="utf-8") as file:
+        file.write(text)
+    return path
+
+
+@noctule_only
+@cases(way=("test", "start"))
+def test_lists_all_mistakes(way):
+    """Every mistake as `file:line: …`, at once, and exit code 2; nothing is started."""
+    path = write("bad.conf", MISTAKES)
+    options = ["--test-config"] if way == "test" else []
+    done = run(NOCTULE, *options, "-c", path, check=False)
+    assert done.returncode == 2, f"exit {done.returncode}\n{done.stdout}"
+    lines = [int(line) for line in re.findall(re.escape(path) + r":(\d+):", done.stdout)]
+    assert lines == [2, 3, 4, 6, 7], done.stdout
+    assert "max_inflight_messages" in done.stdout, "no suggestion:\n" + done.stdout
+
+
+@noctule_only
+def test_correct_configuration_passes():
+    path = write("good.conf", f"allow_anonymous true\nlistener {free_port()} 127.0.0.1\n")
+    done = run(NOCTULE, "--test-config", "-c", path)
+    assert "rror" not in done.stdout, done.stdout
+
+
+@noctule_only
+def test_missing_configuration_file():
+    done = run(NOCTULE, "-c", os.path.join(harness.TEST_DIR, "missing.conf"), check=False)
+    assert done.returncode == 2 and "missing.conf" in done.stdout, done
+
+
+@noctule_only
+def test_include_dir_is_read():
+    """include_dir takes the .conf files of a folder; a mistake names the file it stands in."""
+    folder = os.path.join(harness.TEST_DIR, "conf.d")
+    os.mkdir(folder)
+    write("conf.d/a.conf", "max_packet_size 3000\n")
+    write("conf.d/b.conf", "max_kepalive 7\n")
+    path = write("main.conf", f"include_dir {folder}\n")
+    done = run(NOCTULE, "--test-config", "-c", path, check=False)
+    assert done.returncode == 2 and "b.conf:1:" in done.stdout, done.stdout
+    os.unlink(os.path.join(folder, "b.conf"))
+    run(NOCTULE, "--test-config", "-c", path)
+
+
+@noctule_only
+def test_help_and_version():
+    text = run(NOCTULE, "-h", check=False).stdout
+    for option in ("-c", "-p", "-v", "-d", "--test-config"):
+        assert option in text, text
+    assert re.search(r"\d+\.\d+", run(NOCTULE, "--version", check=False).stdout)
+
+
+def test_unknown_argument_is_refused():
+    done = run(NOCTULE, "--frobnicate", check=False)
+    assert done.returncode != 0 and "frobnicate" in done.stdout, done
+
+
+def test_address_in_use():
+    """A second broker on the same port says so and ends; the first one is not disturbed."""
+    with Broker("tcp") as broker:
+        second = run(NOCTULE, "-c", broker.config_path, check=False)
+        assert second.returncode != 0
+        assert "ddress" in second.stdout and "in use" in second.stdout, second.stdout
+        wire.connected(broker.tcp).disconnect()
+
+
+def test_port_by_command_line():
+    """-p PORT without configuration: the port is open to this machine, anonymously."""
+    address = Address("tcp", "127.0.0.1", free_port())
+    with started("-p", str(address.port)) as process:
+        wait_until(lambda: answers(address, process), "the port of the command line")
+        wire.connected(address).disconnect()
+
+
+def test_defaults_without_configuration():
+    """MQTT on port 1883 and MQTT over WebSocket on 9001, of both loopback addresses only."""
+    ports = {"tcp": 1883, "ws": 9001}
+    for port in ports.values():
+        if in_use(port):
+            raise Skip(f"port {port} is in use")
+    if harness.IS_MOSQUITTO:
+        del ports["ws"]
+    with started() as process:
+        for kind, port in ports.items():
+            for host in ("127.0.0.1", "::1"):
+                address = Address(kind, host, port)
+                wait_until(lambda a=address: answers(a, process), f"{address.url}")
+                with wire.connected(address) as client:
+                    client.subscribe("t", qos=1)
+                    client.publish("t", "x", qos=1)
+                    client.message()
+            for host in other_addresses():
+                try:
+                    socket.create_connection((host, port), 5).close()
+                except OSError:
+                    continue
+                raise AssertionError(f"{host} answers on port {port}")
+
+
+def in_use(port):
+    for family, host in ((socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")):
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((host, port))
+            except OSError:
+                return True
+    return False
+
+
+def other_addresses():
+    """Addresses of this machine besides loopback."""
+    try:
+        found = {info[4][0] for info in socket.getaddrinfo(socket.gethostname(), None)}
+    except OSError:
+        return []
+    return [host for host in found if not host.startswith("127.") and host != "::1"]
+
+
+class started:
+    """A broker with these arguments instead of a configuration; ends it cleanly."""
+
+    def __init__(self, *arguments):
+        self.arguments = arguments
+
+    def __enter__(self):
+        with open(os.path.join(harness.TEST_DIR, "broker-args.log"), "wb") as log:
+            self.process = subprocess.Popen([NOCTULE, *self.arguments], stdout=log, stderr=log,
+                                            stdin=subprocess.DEVNULL, cwd=harness.TEST_DIR)
+        return self.process
+
+    def __exit__(self, kind, *_):
+        self.process.send_signal(signal.SIGTERM)
+        code = self.process.wait(5 * PATIENCE)
+        assert kind or code == 0, f"exit {code}"
+
+
+def answers(address, process):
+    assert process.poll() is None, f"the broker ended with {process.returncode}"
+    try:
+        harness.connect_socket(address).close()
+        return True
+    except OSError:
+        return False
+
+
+@noctule_only
+def test_configured_listener_allows_nobody_by_default():
+    """[MQTT5-3.1.4-2]: refused with 0x87 (0x05 in version 3.1.1) until allow_anonymous says so."""
+    broker = Broker("tcp")
+    broker.write_config(broker.config.replace("allow_anonymous true\n", ""))
+    with broker:
+        for version, reason in ((5, 0x87), (4, 0x05), (3, 0x05)):
+            with wire.Client(broker.tcp, version, "nobody") as client:
+                client.connect(reason=reason)
+                client.expect_closed()
+
+
+@noctule_only
+def test_pid_file_is_written_and_removed():
+    path = os.path.join(harness.TEST_DIR, "noctule.pid")
+    with Broker("tcp", options=f"pid_file {path}") as broker:
+        with open(path, encoding="ascii") as file:
+            assert int(file.read()) == broker.process.pid
+    assert not os.path.exists(path)
+
+
+@noctule_only
+def test_harmless_options_of_mosquitto_are_warned_about():
+    """They are named and ignored; a mosquitto.conf of a plain installation so works."""
+    with Broker("tcp", options="persistence false\nautosave_interval 1800") as broker:
+        wire.connected(broker.tcp).disconnect()
