@@ -84,9 +84,9 @@ static void grow(struct groups *groups)
 static struct group *find(const struct groups *groups, struct span share_filter, uint64_t hash)
 {
     struct group *group = *bucket(groups, hash);
-    while (group && (group->dead || group->hash != hash ||
-                     !span_equal(span_of(group->share_filter, group->share_filter_len),
-                                 share_filter)))
+    while (group &&
+           (group->dead || group->hash != hash ||
+            !span_equal(span_of(group->share_filter, group->share_filter_len), share_filter)))
         group = group->next;
     return group;
 }
@@ -160,9 +160,8 @@ static struct group *find_or_add(struct worker *worker, struct span share_filter
 
 static void post_member(struct worker *worker, struct membership *member, uint32_t change)
 {
-    worker_post(
-        worker, member->group->owner,
-        &(struct mail){ .kind = MAIL_GROUP_MEMBER, .target = member, .number = change });
+    worker_post(worker, member->group->owner,
+                &(struct mail){ .kind = MAIL_GROUP_MEMBER, .target = member, .number = change });
 }
 
 static void set_terms(struct membership *member, uint8_t options, uint32_t sub_id)
@@ -203,9 +202,7 @@ struct membership *group_join(struct worker *worker, struct session *session,
 
 static void post_credit(struct worker *worker, struct membership *member)
 {
-    struct mail mail = { .kind = MAIL_GROUP_CREDIT,
-                         .target = member,
-                         .number = member->collected };
+    struct mail mail = { .kind = MAIL_GROUP_CREDIT, .target = member, .number = member->collected };
     struct worker *owner = member->group->owner;
     list_remove(&member->credit_node);
     member->collected = 0;
@@ -255,16 +252,15 @@ void group_credit(struct worker *worker, struct membership *member, uint32_t pla
 void group_post_credits(struct worker *worker)
 {
     while (!list_empty(&worker->credits))
-        post_credit(worker,
-                    CONTAINER_OF(worker->credits.next, struct membership, credit_node));
+        post_credit(worker, CONTAINER_OF(worker->credits.next, struct membership, credit_node));
 }
 
 void group_return(struct worker *worker, struct delivery *delivery)
 {
     struct membership *member = delivery->member;
-    worker_post(worker, member->group->owner,
-                &(struct mail){
-                    .kind = MAIL_GROUP_RETURN, .target = member, .delivery = *delivery });
+    worker_post(
+        worker, member->group->owner,
+        &(struct mail){ .kind = MAIL_GROUP_RETURN, .target = member, .delivery = *delivery });
 }
 
 struct worker *group_owner(const struct group *group)

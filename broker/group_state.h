@@ -20,12 +20,13 @@
 #include "broker/worker_state.h"
 
 struct group {
-    struct group *next;        /* (L) in the table */
-    struct groups *groups;     /* (i) */
-    struct worker *owner;      /* (i) */
-    uint64_t hash;             /* (i) of share_filter */
-    uint32_t joined;           /* (L) members that have not left */
-    bool dead;                 /* (L) the last one has left: its entry is out of the tree, a new group may take the name */
+    struct group *next;    /* (L) in the table */
+    struct groups *groups; /* (i) */
+    struct worker *owner;  /* (i) */
+    uint64_t hash;         /* (i) of share_filter */
+    uint32_t joined;       /* (L) members that have not left */
+    bool
+        dead; /* (L) the last one has left, its entry is out of the tree */
     struct list memberships;   /* (L) all that are not freed, membership.group_node */
     struct list free_members;  /* (g) members with free places, the next to serve first */
     uint32_t members, online;  /* (g) that have not left; of them those with a connection */
@@ -38,16 +39,16 @@ struct group {
 };
 
 struct membership {
-    struct list group_node;   /* (L) */
-    struct group *group;      /* (i) */
-    struct session *session;  /* (i) not followed once the member has left */
-    _Atomic uint64_t terms;   /* (a) subscription identifier << 8 | options */
-    struct list credit_node;  /* (s) in worker.credits */
-    uint32_t collected;       /* (s) places to be reported at the end of the turn */
-    struct list free_node;    /* (g) in group.free_members or group.leftovers */
-    uint32_t places;          /* (g) how many deliveries it takes at once, 0 offline */
-    uint32_t outstanding;     /* (g) deliveries handed out, neither finished nor returned */
-    bool left;                /* (g) */
+    struct list group_node;  /* (L) */
+    struct group *group;     /* (i) */
+    struct session *session; /* (i) not followed once the member has left */
+    _Atomic uint64_t terms;  /* (a) subscription identifier << 8 | options */
+    struct list credit_node; /* (s) in worker.credits */
+    uint32_t collected;      /* (s) places to be reported at the end of the turn */
+    struct list free_node;   /* (g) in group.free_members or group.leftovers */
+    uint32_t places;         /* (g) how many deliveries it takes at once, 0 offline */
+    uint32_t outstanding;    /* (g) deliveries handed out, neither finished nor returned */
+    bool left;               /* (g) */
 };
 
 struct groups {

@@ -83,7 +83,8 @@ static void drop_message(struct inflight *inflight, struct inflight_entry *entry
     if (!entry->delivery.message)
         return;
     inflight->bytes -= message_size(entry->delivery.message);
-    delivery_unref(&entry->delivery); /* the membership of a shared one stays: it waits for its credit */
+    delivery_unref(
+        &entry->delivery); /* the membership of a shared one stays: it waits for its credit */
 }
 
 void inflight_release(struct inflight *inflight, struct inflight_entry *entry)

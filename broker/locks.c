@@ -21,7 +21,8 @@ static void yield(void)
 
 void lock_take(pthread_mutex_t *lock, enum lock_rank rank)
 {
-    unsigned same = rank == RANK_TREE ? 1 : 0; /* those of its own rank are in order of their index */
+    unsigned same = rank == RANK_TREE ? 1
+                                      : 0; /* those of its own rank are in order of their index */
     CHECK(ranks >> ((unsigned)rank + same) == 0);
     yield();
     CHECK(pthread_mutex_lock(lock) == 0);

@@ -3,7 +3,8 @@
  * The lock order, in one place. A thread may take a lock only while it holds none of the same or
  * a higher rank:
  *
- *     1  session table       broker/session_table.c; the table of groups, broker/group_member.c (never both)
+ *     1  session table       broker/session_table.c
+ *        or table of groups  broker/group_member.c, never both
  *     2  retained shard      broker/retained.c
  *     3  tree (reader locks of the workers, in the order of their index)   broker/router.c
  *     4  mailbox             broker/worker.c

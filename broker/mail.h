@@ -28,8 +28,10 @@ enum mail_kind {
     MAIL_FENCE_ANSWER, /* target: fence; for the worker that put it up */
     MAIL_KICK,         /* target: session; number: enum mqtt_reason: end its connection */
     MAIL_CONFIG,       /* target: config, one reference given away */
-    MAIL_STOP,         /* close all connections: the broker stops */
+    MAIL_STOP,          /* the broker stops: send the wills */
+    MAIL_CLOSE,         /* all wills are sent: close all connections */
     MAIL_DUMP,         /* log what there is */
+    MAIL_DONE,          /* handled before its turn */
     MAIL_KINDS,
 };
 

@@ -43,7 +43,6 @@ struct retained_job {
     unsigned shard, last; /* the one to scan, and behind the last one */
     uint32_t sub_id;
     uint8_t qos;
-    bool running, cancelled; /* cancelled while it runs: freed when it returns */
     uint32_t filter_len;
     uint8_t filter[];
 };
@@ -179,10 +178,7 @@ void retained_cancel(struct session *session, struct span filter)
         next = node->next;
         if (filter.data && !span_equal(span_of(job->filter, job->filter_len), filter))
             continue;
-        list_remove(&job->session_node);
-        job->cancelled = true;
-        if (!job->running)
-            job_free(job);
+        job_free(job);
     }
 }
 
@@ -211,10 +207,7 @@ static void offer_slice(struct worker *worker, const struct retained_job *job,
                                     .sub_id = job->sub_id,
                                     .qos = message->qos < job->qos ? message->qos : job->qos,
                                     .flags = DELIVERY_RETAIN};
-        if (job->cancelled)
-            message_unref(message);
-        else
-            session_offer(worker, job->session, &delivery, now);
+        session_offer(worker, job->session, &delivery, now);
     }
 }
 
@@ -223,7 +216,6 @@ static void run_slice(struct worker *worker, struct retained_job *job, uint64_t 
 {
     struct retained_shard *shard = &worker->broker->retained->shards[job->shard];
     struct slice slice = {.count = 0, .now = now};
-    struct mails mails;
     struct topic_scan scan = {.filter = span_of(job->filter, job->filter_len),
                               .max_found = SLICE,
                               .max_looked_at = LOOKED_AT,
@@ -232,13 +224,11 @@ static void run_slice(struct worker *worker, struct retained_job *job, uint64_t 
 
     lock_take(&shard->lock, RANK_RETAINED);
     enum topic_scan_end end = topic_map_scan(shard->map, &scan, &job->cursor);
-    worker_take_mail(worker, &mails);
+    worker_take_in(worker);
     lock_drop(&shard->lock, RANK_RETAINED);
 
-    job->running = true; /* the mail may end the session */
-    worker_handle_mail(worker, &mails);
+    worker_offer_taken(worker);
     offer_slice(worker, job, &slice, now);
-    job->running = false;
     if (end == TOPIC_SCAN_COMPLETE) {
         topic_cursor_done(&job->cursor);
         job->shard++;
@@ -248,7 +238,7 @@ static void run_slice(struct worker *worker, struct retained_job *job, uint64_t 
 /* Returns whether it could go on at once. */
 static bool run(struct worker *worker, struct retained_job *job, uint64_t now)
 {
-    for (unsigned turns = 0; turns < SHARDS_A_TURN && !job->cancelled; turns++) {
+    for (unsigned turns = 0; turns < SHARDS_A_TURN; turns++) {
         if (job->shard == job->last)
             break;
         if (!has_room(worker, job->session)) {
@@ -257,7 +247,7 @@ static bool run(struct worker *worker, struct retained_job *job, uint64_t now)
         }
         run_slice(worker, job, now);
     }
-    if (job->cancelled || job->shard == job->last) {
+    if (job->shard == job->last) {
         job_free(job);
         return false;
     }

@@ -156,79 +156,98 @@ void route_offer(struct worker *worker, struct session *session, struct delivery
     else
         worker_post(worker, owner,
                     &(struct mail){
-                        .kind = MAIL_DELIVERY, .target = session, .delivery = *delivery});
+                        .kind = MAIL_DELIVERY, .target = session, .delivery = *delivery });
 }
 
-static void offer_group(struct worker *worker, struct group *group, struct message *message,
-                        uint64_t now)
+static struct mail mail_for_group(const struct hit *hit, struct message *message)
 {
-    struct worker *owner = group_owner(group);
-    struct delivery delivery = {.message = message_ref(message),
-                                .qos = message->qos,
-                                .flags = message->retain ? DELIVERY_RETAIN : 0};
-    if (owner == worker)
-        group_take_message(worker, group, &delivery, now);
-    else
-        worker_post(worker, owner,
-                    &(struct mail){
-                        .kind = MAIL_GROUP_MESSAGE, .target = group, .delivery = delivery});
+    struct delivery delivery = { .message = message_ref(message),
+                                 .qos = message->qos,
+                                 .flags = message->retain ? DELIVERY_RETAIN : 0 };
+    return (struct mail){
+        .kind = MAIL_GROUP_MESSAGE, .target = hit->target, .delivery = delivery
+    };
 }
 
-static void offer_session(struct worker *worker, const struct hit *hit, struct message *message,
-                          uint64_t now)
+static struct mail mail_for_session(struct worker *worker, const struct hit *hit,
+                                    struct message *message)
 {
     uint8_t granted = hit->options & MQTT_SUB_QOS;
-    bool upgrade = worker->config->upgrade_outgoing_qos;
-    struct delivery delivery = {
-        .message = message_ref(message),
-        .sub_id = hit->sub_id,
-        .qos = upgrade || granted < message->qos ? granted : message->qos,
-        .flags = message->retain && (hit->options & MQTT_SUB_RETAIN_AS_PUBLISHED) ? DELIVERY_RETAIN
-                                                                                  : 0,
-    };
+    bool as_granted = worker->config->upgrade_outgoing_qos || granted < message->qos;
+    bool retain = message->retain && (hit->options & MQTT_SUB_RETAIN_AS_PUBLISHED);
+    struct delivery delivery = { .message = message_ref(message),
+                                 .sub_id = hit->sub_id,
+                                 .qos = as_granted ? granted : message->qos,
+                                 .flags = retain ? DELIVERY_RETAIN : 0 };
     if (hit->ids) {
         delivery.ids = sub_ids_ref(hit->ids);
         delivery.flags |= DELIVERY_MANY_IDS;
     }
-    route_offer(worker, hit->target, &delivery, now);
+    return (struct mail){ .kind = MAIL_DELIVERY, .target = hit->target, .delivery = delivery };
 }
 
 static bool applies(const struct hit *hit, const struct session *publisher)
 {
-    if (hit->condition == HIT_ALWAYS)
+    if (hit->kind == TREE_GROUP || hit->condition == HIT_ALWAYS)
         return true;
     return (hit->condition == HIT_IF_PUBLISHER) == (hit->target == publisher);
 }
 
-static uint32_t match_and_offer(struct worker *worker, const struct route *route, uint64_t now)
+static struct worker *owner_of(const struct mail *mail)
+{
+    if (mail->kind == MAIL_GROUP_MESSAGE)
+        return group_owner(mail->target);
+    const struct session *session = mail->target;
+    return atomic_load_explicit(&session->owner, memory_order_acquire);
+}
+
+/* Offers to every receiver; those of this worker are put aside instead when `own` is given. */
+static uint32_t offer_to_all(struct worker *worker, const struct route *route, struct mails *own)
 {
     const struct match_result *result = match(worker, message_topic(route->message));
     for (uint32_t i = 0; i < result->count; i++) {
         const struct hit *hit = &result->hits[i];
-        if (hit->kind == TREE_GROUP)
-            offer_group(worker, hit->target, route->message, now);
-        else if (applies(hit, route->publisher))
-            offer_session(worker, hit, route->message, now);
+        if (!applies(hit, route->publisher))
+            continue;
+        struct mail mail = hit->kind == TREE_GROUP
+                               ? mail_for_group(hit, route->message)
+                               : mail_for_session(worker, hit, route->message);
+        struct worker *owner = owner_of(&mail);
+        if (owner == worker && own)
+            mails_add(own, &mail);
+        else
+            worker_post(worker, owner, &mail);
     }
     return result->count;
 }
 
-uint32_t route_message(struct worker *worker, const struct route *route, uint64_t now)
+/*
+ * Set, matched and posted to other workers under the shard's lock, so that every mailbox has the values of a topic
+ * in their order. What other workers set earlier, and have posted to this one, is offered before
+ * this message is offered to this worker's own sessions: they too end on the stored value.
+ */
+static uint32_t route_retained(struct worker *worker, const struct route *route)
 {
-    if (!route->retained)
-        return match_and_offer(worker, route, now);
-    /* Set, matched and posted under one lock: whoever fetches the retained message later has
-     * everything older in its mailbox. */
     struct retained *retained = worker->broker->retained;
-    bool may_flush = worker->may_flush;
-    worker->may_flush = false;
+    struct mails own = { 0 };
     struct retained_shard *shard = retained_lock(retained, message_topic(route->message));
     (void)retained_set(retained, shard, route->message);
-    uint32_t hits = match_and_offer(worker, route, now);
+    uint32_t hits = offer_to_all(worker, route, &own);
     worker_flush_outboxes(worker);
+    worker_take_in(worker);
     retained_unlock(shard);
-    worker->may_flush = may_flush;
+
+    worker_offer_taken(worker);
+    for (size_t i = 0; i < own.count; i++)
+        worker_post(worker, worker, &own.at[i]);
+    free(own.at);
     return hits;
+}
+
+uint32_t route_message(struct worker *worker, const struct route *route, uint64_t now)
+{
+    (void)now;
+    return route->retained ? route_retained(worker, route) : offer_to_all(worker, route, NULL);
 }
 
 /* ---- changes ---- */

@@ -116,7 +116,7 @@ void session_offer(struct worker *worker, struct session *session, struct delive
     if (offline)
         return;
     worker_ready(worker, session->conn);
-    if (session->queue.count >= EARLY_DRAIN && worker->may_flush && can_drain(session))
+    if (session->queue.count >= EARLY_DRAIN && can_drain(session))
         session->conn->link->ops->flush(session->conn->link);
 }
 
@@ -290,7 +290,8 @@ static void unsubscribe_all(struct worker *worker, struct session *session)
     STAT_ADD(&worker->stats, subscriptions, -(int64_t)session->subscription_count);
 }
 
-/* QoS 2 deliveries of a group that have begun end with the session [MQTT5-4.8.2-5]; the group counts them. */
+/* QoS 2 deliveries of a group that have begun end with the session [MQTT5-4.8.2-5]; the group
+ * counts them. */
 static void finish_shared(struct worker *worker, struct session *session)
 {
     struct inflight *inflight = &session->inflight;

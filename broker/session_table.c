@@ -75,8 +75,7 @@ static void grow(struct session_table *table)
 static struct session *find(const struct session_table *table, struct span client_id, uint64_t hash)
 {
     struct session *session = *bucket(table, hash);
-    while (session &&
-           (session->hash != hash || !span_equal(session_client_id(session), client_id)))
+    while (session && (session->hash != hash || !span_equal(session_client_id(session), client_id)))
         session = session->table_next;
     return session;
 }

@@ -14,6 +14,7 @@
 #include "broker/session.h"
 #include "broker/sys.h"
 #include "broker/takeover.h"
+#include "broker/will.h"
 
 #include <stdlib.h>
 
@@ -30,7 +31,6 @@ struct worker *worker_new(struct broker *broker, unsigned index, uint64_t now)
     worker->broker = broker;
     worker->index = index;
     worker->now = now;
-    worker->may_flush = true;
     worker->outboxes = calloc(broker->worker_count, sizeof *worker->outboxes);
     CHECK(worker->outboxes);
     wheel_init(&worker->wheel, now);
@@ -69,6 +69,7 @@ void worker_free(struct worker *worker)
         session_free(CONTAINER_OF(node, struct session, retained_jobs));
     for (unsigned i = 0; i < worker->broker->worker_count; i++)
         mails_done(&worker->outboxes[i]);
+    mails_done(&worker->inbox);
     mails_done(&worker->mailbox.mails);
     for (size_t i = 0; i < worker->pending_count; i++)
         message_unref(
@@ -194,10 +195,41 @@ static void take_config(struct worker *worker, struct mail *mail)
     worker->config = mail->target;
 }
 
+/* Connections that become ready meanwhile have their turn next time. */
+static void flush_ready(struct worker *worker)
+{
+    struct list batch, *node;
+    list_init(&batch);
+    list_move(&batch, &worker->ready);
+    while ((node = list_take(&batch))) {
+        struct conn *conn = CONTAINER_OF(node, struct conn, ready_node);
+        if (!conn->lost && !conn->choked)
+            conn->link->ops->flush(conn->link);
+    }
+}
+
+/*
+ * The end, in two steps, so that wills reach those who are still connected: every worker routes the wills of its own connections; the last
+ * of them tells all to close.
+ */
 static void take_stop(struct worker *worker, struct mail *mail)
 {
+    struct broker *broker = worker->broker;
     (void)mail;
     worker->stopping = true;
+    for (struct list *node = worker->conns.next; node != &worker->conns; node = node->next)
+        will_decide(CONTAINER_OF(node, struct conn, worker_node), END_SHUTDOWN, worker->now);
+    worker_flush_outboxes(worker);
+    if (atomic_fetch_add(&broker->stopped, 1) + 1 < broker->worker_count)
+        return;
+    for (unsigned i = 0; i < broker->worker_count; i++)
+        worker_post_now(broker->workers[i], &(struct mail){ .kind = MAIL_CLOSE }, 1);
+}
+
+static void take_close(struct worker *worker, struct mail *mail)
+{
+    (void)mail;
+    flush_ready(worker); /* what is queued goes first, as far as the sockets take it */
     for (struct list *node = worker->conns.next, *next; node != &worker->conns; node = next) {
         next = node->next;
         conn_end(CONTAINER_OF(node, struct conn, worker_node), END_SHUTDOWN,
@@ -231,6 +263,7 @@ static mail_fn *const handlers[MAIL_KINDS] = {
     [MAIL_KICK] = take_kick,
     [MAIL_CONFIG] = take_config,
     [MAIL_STOP] = take_stop,
+    [MAIL_CLOSE] = take_close,
     [MAIL_DUMP] = take_dump,
 };
 
@@ -244,28 +277,44 @@ void worker_post(struct worker *worker, struct worker *target, const struct mail
     handlers[own.kind](worker, &own);
 }
 
-void worker_take_mail(struct worker *worker, struct mails *out)
+void worker_take_in(struct worker *worker)
 {
-    atomic_store_explicit(&worker->mailbox.armed, false, memory_order_release);
-    lock_take(&worker->mailbox.lock, RANK_MAILBOX);
-    *out = worker->mailbox.mails;
-    worker->mailbox.mails = (struct mails){ 0 };
-    lock_drop(&worker->mailbox.lock, RANK_MAILBOX);
+    struct mailbox *mailbox = &worker->mailbox;
+    atomic_store_explicit(&mailbox->armed, false, memory_order_release);
+    lock_take(&mailbox->lock, RANK_MAILBOX);
+    for (size_t i = 0; i < mailbox->mails.count; i++)
+        mails_add(&worker->inbox, &mailbox->mails.at[i]);
+    mailbox->mails.count = 0;
+    lock_drop(&mailbox->lock, RANK_MAILBOX);
 }
 
-void worker_handle_mail(struct worker *worker, struct mails *mails)
+/* Early is harmless for a delivery: it only joins a queue, or what is held for a session that arrives. */
+void worker_offer_taken(struct worker *worker)
 {
-    for (size_t i = 0; i < mails->count; i++)
-        handlers[mails->at[i].kind](worker, &mails->at[i]);
-    free(mails->at);
+    for (size_t i = worker->inbox_at; i < worker->inbox.count; i++) {
+        struct mail mail = worker->inbox.at[i];
+        if (mail.kind != MAIL_DELIVERY)
+            continue;
+        worker->inbox.at[i].kind = MAIL_DONE;
+        take_delivery(worker, &mail);
+    }
+}
+
+static void handle_inbox(struct worker *worker)
+{
+    while (worker->inbox_at < worker->inbox.count) {
+        struct mail mail = worker->inbox.at[worker->inbox_at++]; /* a handler may take in more */
+        if (handlers[mail.kind])
+            handlers[mail.kind](worker, &mail);
+    }
+    worker->inbox.count = worker->inbox_at = 0;
 }
 
 void worker_receive(struct worker *worker, uint64_t now)
 {
-    struct mails mails;
     worker->now = now;
-    worker_take_mail(worker, &mails);
-    worker_handle_mail(worker, &mails);
+    worker_take_in(worker);
+    handle_inbox(worker);
 }
 
 /* ---- the fence ---- */
@@ -319,8 +368,11 @@ static bool bury_some(struct worker *worker)
 
 uint64_t worker_store(struct worker *worker, const struct store_op *op)
 {
-    if (!worker->broker->store->keeps)
+    if (!worker->broker->store->keeps) {
+        message_unref(op->message);
+        free(op->record);
         return 0;
+    }
     if (!worker->batch) {
         worker->batch = calloc(1, sizeof *worker->batch);
         CHECK(worker->batch);
@@ -414,22 +466,10 @@ void worker_ready(struct worker *worker, struct conn *conn)
         list_append(&worker->ready, &conn->ready_node);
 }
 
-/* Connections that become ready meanwhile have their turn next time. */
-static void flush_ready(struct worker *worker)
-{
-    struct list batch, *node;
-    list_init(&batch);
-    list_move(&batch, &worker->ready);
-    while ((node = list_take(&batch))) {
-        struct conn *conn = CONTAINER_OF(node, struct conn, ready_node);
-        if (!conn->lost && !conn->choked)
-            conn->link->ops->flush(conn->link);
-    }
-}
-
 bool worker_finish(struct worker *worker, uint64_t now)
 {
     worker->now = now;
+    handle_inbox(worker);
     group_work(worker, now);
     worker_flush_outboxes(worker);
     submit_batch(worker);

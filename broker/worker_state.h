@@ -43,6 +43,8 @@ struct worker {
     unsigned index;        /* (i) */
     uint64_t now;          /* (o) of the call that is running */
 
+    struct mails inbox;     /* (o) what was taken out of the mailbox */
+    size_t inbox_at;        /* (o) the next to be handled */
     struct mails *outboxes; /* (o) one per worker */
     struct wheel wheel;     /* (o) */
     struct list conns;      /* (o) all connections, conn.worker_node */
@@ -52,10 +54,9 @@ struct worker {
     struct list fences;    /* (o) with one worker: fences that pass at the end of the turn */
     struct list jobs;      /* (o) retained fetches, retained_job.worker_node */
     struct list graveyard; /* (o) sessions that are freed in slices */
-    struct list credits; /* (o) memberships whose collected places are not reported yet, see group.h */
-    struct list busy_groups; /* (o) groups of this worker that may have something to hand out */
+    struct list credits;   /* (o) memberships whose free places are not reported yet, group.h */
+    struct list busy_groups; /* (o) groups that may have something to hand out */
     bool stopping;         /* (o) connections that arrive now are closed */
-    bool may_flush;        /* (o) false while a lock is held: no early drain then */
 
     uint64_t submitted, durable;   /* (o) store positions; see store/store.h */
     struct store_batch *batch;     /* (o) this turn's, NULL when empty */
@@ -83,10 +84,10 @@ void worker_ready(struct worker *worker,
 
 /* Wakes the worker up; a store does when it has completed something. Any thread. */
 void worker_wake(struct worker *worker);
-/* Takes everything out of the mailbox / handles and frees it. For retained.c, which must do the
- * first under a shard's lock. */
-void worker_take_mail(struct worker *worker, struct mails *out);
-void worker_handle_mail(struct worker *worker, struct mails *mails);
+/* Takes the mailbox into the inbox, to be handled in its turn; and offers the deliveries in it now.
+ * For retained messages: the first under a shard's lock, the second once that is dropped. */
+void worker_take_in(struct worker *worker);
+void worker_offer_taken(struct worker *worker);
 /* Records an operation in this turn's batch; what it owns is given away. Returns the position to
  * wait for, 0 when nothing is kept. */
 uint64_t worker_store(struct worker *worker, const struct store_op *op);

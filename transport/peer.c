@@ -4,18 +4,21 @@
  * struct link on the other. Runs on the loop's thread alone, except peer_new() and peer_free().
  *
  * What libwebsockets 4.1 demands, each of which breaks something if it is not so:
- *  - Nothing is written while it holds a remainder (lws_partial_buffered): a WebSocket stream
- *    would be corrupted.
- *  - While it holds one, a plain connection is not read: it would ignore the input and spin.
+ *  - Nothing is written to a WebSocket while it holds a remainder (lws_partial_buffered): the
+ *    stream would be corrupted.
+ *  - A raw connection is written to by ourselves, past the library: while the library held a
+ *    remainder of one, it would not read it (and spin, if that were not switched off), and a client
+ *    that answers before it reads on would wait for us, as we for it.
  *  - A connection is closed from outside of its callbacks with LWS_TO_KILL_SYNC only, and may be
  *    gone afterwards.
- *  - Closing throws the remainder away: so we wait for it, and for the kernel's, before we let it
+ *  - Closing throws a remainder away: so we wait for it, and for the kernel's, before we let it
  *    close.
  *  - Its timers are not used once a connection speaks MQTT: the one of the TLS handshake must be
  *    cleared.
  */
 #include "transport/peer.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -25,8 +28,6 @@
 #include <unistd.h>
 
 #include <libwebsockets.h>
-#include <openssl/err.h>
-#include <openssl/ssl.h>
 
 #include "broker/config.h"
 #include "broker/conn.h"
@@ -65,7 +66,7 @@ static void wants_care(struct peer *peer)
 
 static void set_reading(struct peer *peer)
 {
-    bool wanted = peer->shut || !(peer->paused || (peer->choked && !peer->websocket));
+    bool wanted = peer->shut || !peer->paused;
     if (wanted == peer->reading || !peer->wsi)
         return;
     peer->reading = wanted;
@@ -77,18 +78,76 @@ static void set_choked(struct peer *peer, bool choked)
     peer->choked = choked;
     if (choked && peer->room > ROOM_LEAST)
         peer->room /= 2;
-    set_reading(peer);
     if (peer->conn)
         conn_choked(peer->conn, choked, loop_now(peer->loop));
+}
+
+static void fail(struct peer *peer, const char *why)
+{
+    peer->failed = true;
+    if (!peer->why)
+        peer->why = why;
+    wants_care(peer);
+}
+
+/* How many bytes of a raw connection's output the kernel has taken, or -1. */
+static ssize_t write_raw(struct peer *peer, const uint8_t *bytes, size_t len)
+{
+    if (peer->tls)
+        return tls_write(lws_get_ssl(peer->wsi), bytes, len);
+    ssize_t sent = send(lws_get_socket_fd(peer->wsi), bytes, len, MSG_NOSIGNAL | MSG_DONTWAIT);
+    return sent < 0 && (errno == EAGAIN || errno == EINTR) ? 0 : sent;
+}
+
+/* Keeps what the kernel did not take, until on_writeable(). */
+static void keep_rest(struct peer *peer, const uint8_t *bytes, size_t len)
+{
+    peer->rest = malloc(len);
+    if (!peer->rest) {
+        fail(peer, "no memory for the rest of its output");
+        return;
+    }
+    memcpy(peer->rest, bytes, len);
+    peer->rest_len = (uint32_t)len;
+    peer->rest_at = 0;
+    lws_callback_on_writable(peer->wsi);
+    set_choked(peer, true);
+}
+
+/* Goes on with what was kept; returns whether all of it has gone. */
+static bool write_rest(struct peer *peer)
+{
+    if (!peer->rest)
+        return true;
+    ssize_t sent = write_raw(peer, peer->rest + peer->rest_at, peer->rest_len - peer->rest_at);
+    if (sent < 0) {
+        fail(peer, "cannot write");
+        return false;
+    }
+    peer->rest_at += (uint32_t)sent;
+    if (peer->rest_at < peer->rest_len) {
+        lws_callback_on_writable(peer->wsi);
+        if (sent > 0 && peer->conn) /* progress: its time begins again */
+            conn_choked(peer->conn, true, loop_now(peer->loop));
+        return false;
+    }
+    free(peer->rest);
+    peer->rest = NULL;
+    return true;
 }
 
 /* Writes what lies behind the headroom of the loop's scratch. */
 static void write_scratch(struct peer *peer, size_t len)
 {
-    enum lws_write_protocol how = peer->websocket ? LWS_WRITE_BINARY : LWS_WRITE_RAW;
-    if (lws_write(peer->wsi, peer->loop->scratch + LWS_PRE, len, how) < 0) {
-        peer->failed = true;
-        wants_care(peer);
+    uint8_t *bytes = peer->loop->scratch + LWS_PRE;
+    if (!peer->websocket) {
+        ssize_t sent = write_raw(peer, bytes, len);
+        if (sent < 0)
+            fail(peer, "cannot write");
+        else if ((size_t)sent < len)
+            keep_rest(peer, bytes + sent, len - (size_t)sent);
+    } else if (lws_write(peer->wsi, bytes, len, LWS_WRITE_BINARY) < 0) {
+        fail(peer, "cannot write");
     } else if (lws_partial_buffered(peer->wsi)) {
         set_choked(peer, true);
     }
@@ -99,7 +158,7 @@ static size_t flush_once(struct peer *peer)
 {
     if (!peer->conn || !peer->wsi || peer->choked || peer->failed || peer->shut)
         return 0;
-    if (lws_partial_buffered(peer->wsi)) { /* an answer to a ping, say */
+    if (peer->websocket && lws_partial_buffered(peer->wsi)) { /* an answer to a ping, say */
         set_choked(peer, true);
         return 0;
     }
@@ -200,10 +259,8 @@ static void shut(struct peer *peer)
         lws_set_timeout(wsi, PENDING_TIMEOUT_USER_OK, LWS_TO_KILL_SYNC);
         return;
     }
-    if (peer->tls) {
-        SSL_shutdown(lws_get_ssl(wsi));
-        ERR_clear_error();
-    }
+    if (peer->tls)
+        tls_shut(lws_get_ssl(wsi));
     if (!kernel_has_output(peer)) {
         destroy(peer);
         return;
@@ -218,7 +275,6 @@ static bool care(struct peer *peer)
     if (!peer->wsi)
         return false;
     if (peer->failed) {
-        peer->why = "cannot write";
         destroy(peer);
         return true;
     }
@@ -313,6 +369,7 @@ void peer_free(struct peer *peer)
     atomic_fetch_sub_explicit(&peer->listener->connections, 1, memory_order_relaxed);
     config_unref(peer->config);
     free(peer->address);
+    free(peer->rest);
     free(peer);
     atomic_fetch_sub_explicit(&loop->peers_count, 1, memory_order_release);
     server_peer_gone(loop->server);
@@ -385,7 +442,7 @@ static int on_input(struct peer *peer, const void *bytes, size_t len)
 
 static int on_writeable(struct peer *peer)
 {
-    if (!peer->choked || lws_partial_buffered(peer->wsi))
+    if (!peer->choked || peer->failed || !write_rest(peer) || lws_partial_buffered(peer->wsi))
         return 0;
     set_choked(peer, false);
     flush_once(peer);

@@ -39,15 +39,17 @@ struct peer {
     struct peer *queue_next;                 /* in the queue of handed over peers */
 
     uint64_t deadline; /* while in `closing` */
-    uint32_t room;     /* how much to drain at once: less for a slow reader */
-    int fd;            /* -1 once the library has it */
+    uint8_t *rest;     /* raw: what the kernel would not take; NULL: nothing */
+    uint32_t rest_len, rest_at;
+    uint32_t room; /* how much to drain at once: less for a slow reader */
+    int fd;        /* -1 once the library has it */
 
     bool websocket : 1;
     bool tls : 1;
     bool bound : 1;   /* the library will call us when it destroys it */
     bool reading : 1; /* the library reads its socket */
     bool paused : 1;  /* the broker does not want input */
-    bool choked : 1;  /* the library holds a remainder that the kernel would not take */
+    bool choked : 1;  /* there is a remainder: ours, or for a WebSocket the library's */
     bool failed : 1;  /* a write failed: to be killed at the end of the turn */
     bool ending : 1;  /* the broker has finished with it */
     bool shut : 1;    /* nothing may be written any more */

@@ -176,6 +176,23 @@ bool tls_is_established(const void *ssl)
     return ssl && SSL_is_init_finished(ssl);
 }
 
+int tls_write(void *ssl, const void *bytes, size_t len)
+{
+    ERR_clear_error();
+    int result = SSL_write(ssl, bytes, (int)len);
+    if (result > 0)
+        return result;
+    int error = SSL_get_error(ssl, result);
+    ERR_clear_error();
+    return error == SSL_ERROR_WANT_WRITE || error == SSL_ERROR_WANT_READ ? 0 : -1;
+}
+
+void tls_shut(void *ssl)
+{
+    SSL_shutdown(ssl);
+    ERR_clear_error();
+}
+
 /* ---- what the handshake says ----------------------------------------------------------------- */
 
 void tls_set_peer(void *ssl, struct peer *peer)

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
 
 #include "broker/err.h"
 
@@ -41,6 +42,12 @@ MUST_USE enum err tls_reload(void *context, const struct listener_config *listen
 
 /* Whether the handshake is done; NULL is none. */
 bool tls_is_established(const void *ssl);
+
+/* Returns how many bytes were taken (all or none; after none, the same bytes must come again), or
+ * -1. */
+int tls_write(void *ssl, const void *bytes, size_t len);
+/* Says that nothing more will be written. */
+void tls_shut(void *ssl);
 
 /* Whom alerts of this SSL are told. */
 void tls_set_peer(void *ssl, struct peer *peer);

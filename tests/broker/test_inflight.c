@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The inflight table: identifiers and places, acknowledgements in any order, the wrap of the identifiers, and the end of them. */
+/* The inflight table: identifiers and places, acknowledgements in any order, the wrap of the
+ * identifiers, and the end of them. */
 #include "broker/inflight.h"
 
 #include <setjmp.h>
@@ -101,10 +102,9 @@ static void test_inflight_release_keeps_the_membership_for_its_credit(void **sta
     struct inflight inflight = { 0 };
     uint16_t id;
     struct membership *member = (struct membership *)(void *)&inflight; /* never followed */
-    struct delivery delivery = { .message = message_ref(message),
-                                 .qos = 2,
-                                 .member = member,
-                                 .flags = DELIVERY_SHARED };
+    struct delivery delivery = {
+        .message = message_ref(message), .qos = 2, .member = member, .flags = DELIVERY_SHARED
+    };
     (void)state;
     struct inflight_entry *entry = inflight_add(&inflight, &delivery, &id);
     assert_non_null(entry);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The queue of deliveries: order at both ends, growth with the head anywhere, what it counts, and that it owns its messages. */
+/* The queue of deliveries: order at both ends, growth with the head anywhere, what it counts,
+ * and that it owns its messages. */
 #include "broker/queue.h"
 
 #include <setjmp.h>
@@ -90,7 +91,7 @@ static void test_queue_push_front_comes_first(void **state)
 
 static void test_queue_counts_bytes_and_qos0(void **state)
 {
-    struct message *small = message_from_text("t", "x", false); /* 2 bytes */
+    struct message *small = message_from_text("t", "x", false);           /* 2 bytes */
     struct message *large = message_from_text("topic", "payload", false); /* 12 bytes */
     struct queue queue = { 0 };
     struct delivery delivery = delivery_of(large, 0, 0);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: MIT */
-/* The session table: one session a client identifier, also when it has grown and when many threads ask for the same one. */
+/* The session table: one session a client identifier, also when it has grown and when many
+ * threads ask for the same one. */
 #include "broker/session_table.h"
 
 #include "broker/session.h"

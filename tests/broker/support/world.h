@@ -1,0 +1,77 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * A whole broker in one thread, for tests: workers that are turned by hand, a clock that stands
+ * still until a test moves it, and peers whose link is a buffer. What a peer receives is taken
+ * apart into packets; PUBLISH packets are kept to be looked at. Every helper ends with a cmocka
+ * assertion when something is not as it must be.
+ */
+#pragma once
+
+#include "broker/broker.h"
+#include "broker/broker_state.h"
+#include "broker/conn.h"
+#include "mqtt/packet.h"
+
+struct world {
+    struct broker *broker;
+    struct config *config;
+    uint64_t now;
+    bool *woken; /* one per worker */
+};
+
+struct received { /* a PUBLISH that a peer was sent */
+    uint8_t qos;
+    bool dup, retain;
+    uint16_t id;     /* 0 at QoS 0 */
+    uint32_t sub_id; /* the first one, 0 none */
+    char topic[64], payload[64];
+};
+
+struct peer {
+    struct link link;
+    struct world *world;
+    struct conn *conn; /* NULL: closed */
+    bool closing;      /* the broker has asked for it */
+    bool stalled;      /* its socket takes nothing */
+    uint8_t *bytes;    /* received, not yet taken apart */
+    size_t len, room;
+    struct received *publishes;
+    size_t count, publish_room, taken; /* taken: of those, by next_publish() */
+    unsigned packets[16];              /* by type */
+    uint8_t last[16];     /* last reason code by type: CONNACK, SUBACK, PUBACK, DISCONNECT, … */
+    bool session_present; /* of the last CONNACK */
+};
+
+/* `options`: lines of a configuration file, NULL for the defaults. */
+void world_init(struct world *world, unsigned workers, const char *options);
+/* Closes nothing by itself: every peer is gone before. */
+void world_done(struct world *world);
+/* Turns every worker until none has anything to do. */
+void world_run(struct world *world);
+/* Moves the clock on, fires what is due, and runs. */
+void world_pass(struct world *world, uint64_t milliseconds);
+
+struct connect_options {
+    unsigned worker;          /* modulo their number */
+    bool resume;              /* no clean start */
+    uint32_t expiry;          /* seconds */
+    uint16_t receive_maximum; /* 0: the default */
+};
+
+/* CONNECT at version 5, and runs. The peer starts as {0}, or has been disconnected. */
+void peer_connect(struct peer *peer, struct world *world, const char *client_id,
+                  const struct connect_options *options);
+void peer_feed(struct peer *peer, struct span bytes); /* without running */
+void peer_subscribe(struct peer *peer, const char *filter, uint8_t options, uint32_t sub_id);
+void peer_unsubscribe(struct peer *peer, const char *filter);
+/* PUBLISH and run; the identifier is 1 above QoS 0. */
+void peer_publish(struct peer *peer, const char *topic, const char *payload, uint8_t qos,
+                  bool retain);
+void peer_ack(struct peer *peer, enum mqtt_type type, uint16_t id, enum mqtt_reason reason);
+void peer_disconnect(struct peer *peer); /* DISCONNECT, and gone */
+void peer_lose(struct peer *peer);       /* the network goes */
+void peer_done(struct peer *peer);       /* frees its buffers; it is gone */
+
+/* The next PUBLISH that was not looked at, NULL none. */
+const struct received *peer_next(struct peer *peer);
+size_t peer_unseen(const struct peer *peer);
