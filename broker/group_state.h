@@ -1,16 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a shared group consists of, for group.c and group_member.c alone. Three hands touch it,
- * each its own fields:
- * (i) immutable, (L) under groups.lock, (g) the group's worker, (s) the worker that owns the
- * member's session, (a) atomic.
+ * What a shared group consists of, for group.c and group_member.c alone. Several hands touch it,
+ * each its own fields: (i) immutable, (L) under groups.lock, (g) the group's worker, (s) the worker
+ * that owns the member's session, (a) atomic.
  *
  * How long a membership lives: every delivery that was handed out comes back exactly once, as a
- * credit or as a return, and until then
- * counts as outstanding. When the member has left and nothing is outstanding, nobody can name it
- * any more.
- * How long a group lives: until its last membership has gone and a fence has passed since its
- * entry left the tree.
+ * credit or as a return, and until then counts as outstanding. When the member has left and nothing
+ * is outstanding, nobody can name it any more.
+ * How long a group lives: until its last membership has gone and a fence has passed since its entry
+ * left the tree.
  */
 #pragma once
 
@@ -20,13 +18,12 @@
 #include "broker/worker_state.h"
 
 struct group {
-    struct group *next;    /* (L) in the table */
-    struct groups *groups; /* (i) */
-    struct worker *owner;  /* (i) */
-    uint64_t hash;         /* (i) of share_filter */
-    uint32_t joined;       /* (L) members that have not left */
-    bool
-        dead; /* (L) the last one has left, its entry is out of the tree */
+    struct group *next;        /* (L) in the table */
+    struct groups *groups;     /* (i) */
+    struct worker *owner;      /* (i) */
+    uint64_t hash;             /* (i) of share_filter */
+    uint32_t joined;           /* (L) members that have not left */
+    bool dead;                 /* (L) the last one has left, the entry is out of the tree */
     struct list memberships;   /* (L) all that are not freed, membership.group_node */
     struct list free_members;  /* (g) members with free places, the next to serve first */
     uint32_t members, online;  /* (g) that have not left; of them those with a connection */

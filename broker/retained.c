@@ -9,6 +9,7 @@
 #include "broker/retained.h"
 
 #include "broker/broker_state.h"
+#include "broker/conn_state.h"
 #include "broker/locks.h"
 #include "broker/session.h"
 #include "mqtt/topic.h"
@@ -23,6 +24,9 @@ enum {
     SLICE = 256,       /* messages found a slice */
     LOOKED_AT = 4096,  /* topics looked at a slice */
     SHARDS_A_TURN = 8, /* of one fetch */
+    TURN_WORK = 16384, /* of all fetches: messages found, and SLICE_WORK for every slice */
+    SLICE_WORK = 8,
+    PACE = 1024, /* stands for the limit of a queue that has none */
 };
 
 struct retained_shard {
@@ -49,8 +53,9 @@ struct retained_job {
 
 struct slice {
     struct message *found[SLICE];
-    size_t count;
-    uint64_t now;
+    struct message *expired[SLICE]; /* still the map's */
+    size_t count, expired_count;
+    uint64_t now, bytes, max_bytes;
 };
 
 struct retained *retained_new(uint64_t seed)
@@ -187,15 +192,30 @@ static bool visit_collect(void *ctx, struct span topic, void *value)
     struct slice *slice = ctx;
     struct message *message = value;
     (void)topic;
-    if (!message_expired(message, slice->now)) /* the next value of the topic frees it */
-        slice->found[slice->count++] = message_ref(message);
-    return slice->count < SLICE;
+    if (message_expired(message, slice->now)) {
+        slice->expired[slice->expired_count++] = message; /* the map must not change yet */
+        return true;
+    }
+    slice->found[slice->count++] = message_ref(message);
+    slice->bytes += message_size(message);
+    return slice->bytes < slice->max_bytes;
 }
 
-static bool has_room(const struct worker *worker, const struct session *session)
+/*
+ * How many messages the session may be given now. A fetch begins only into a queue that is at most half full, and fills
+ * it no further than its limit: nothing of it is dropped unless what is published meanwhile takes the rest, or a single
+ * message is larger than a quarter of max_queued_bytes.
+ */
+static size_t room_of(const struct worker *worker, const struct session *session)
 {
-    uint32_t limit = worker->config->max_queued_messages;
-    return limit == 0 || session->queue.count <= limit / 2;
+    const struct config *config = worker->config;
+    const struct queue *queue = &session->queue;
+    uint32_t limit = config->max_queued_messages ? config->max_queued_messages : PACE;
+    if (queue->count > limit / 2 ||
+        (config->max_queued_bytes && queue->bytes > config->max_queued_bytes / 2))
+        return 0;
+    uint32_t room = limit - queue->count;
+    return room < SLICE ? room : SLICE;
 }
 
 static void offer_slice(struct worker *worker, const struct retained_job *job,
@@ -211,19 +231,33 @@ static void offer_slice(struct worker *worker, const struct retained_job *job,
     }
 }
 
-/* One slice of one shard. */
-static void run_slice(struct worker *worker, struct retained_job *job, uint64_t now)
+static void remove_expired(struct retained *retained, struct retained_shard *shard,
+                           const struct slice *slice)
 {
-    struct retained_shard *shard = &worker->broker->retained->shards[job->shard];
-    struct slice slice = {.count = 0, .now = now};
+    for (size_t i = 0; i < slice->expired_count; i++)
+        forget(retained, topic_map_remove(shard->map, message_topic(slice->expired[i])));
+}
+
+/* One slice of one shard. Returns how much work it was. */
+static size_t run_slice(struct worker *worker, struct retained_job *job, size_t room, uint64_t now)
+{
+    struct retained *retained = worker->broker->retained;
+    struct retained_shard *shard = &retained->shards[job->shard];
+    uint64_t max_bytes = worker->config->max_queued_bytes;
+    struct slice slice;
+    slice.count = slice.expired_count = 0;
+    slice.now = now;
+    slice.bytes = 0;
+    slice.max_bytes = max_bytes ? max_bytes / 4 : UINT64_MAX;
     struct topic_scan scan = {.filter = span_of(job->filter, job->filter_len),
-                              .max_found = SLICE,
+                              .max_found = room,
                               .max_looked_at = LOOKED_AT,
                               .visit = visit_collect,
                               .ctx = &slice};
 
     lock_take(&shard->lock, RANK_RETAINED);
     enum topic_scan_end end = topic_map_scan(shard->map, &scan, &job->cursor);
+    remove_expired(retained, shard, &slice);
     worker_take_in(worker);
     lock_drop(&shard->lock, RANK_RETAINED);
 
@@ -233,19 +267,26 @@ static void run_slice(struct worker *worker, struct retained_job *job, uint64_t 
         topic_cursor_done(&job->cursor);
         job->shard++;
     }
+    return SLICE_WORK + slice.count + slice.expired_count;
+}
+
+/* The queue is full. Its connection may be flushed at the end of this turn already, without any event afterwards: then
+ * there is to be another turn. Else an acknowledgement or the socket brings one. */
+static bool comes_again(const struct session *session)
+{
+    return session->conn && list_linked(&session->conn->ready_node);
 }
 
 /* Returns whether it could go on at once. */
-static bool run(struct worker *worker, struct retained_job *job, uint64_t now)
+static bool run(struct worker *worker, struct retained_job *job, size_t *work, uint64_t now)
 {
-    for (unsigned turns = 0; turns < SHARDS_A_TURN; turns++) {
-        if (job->shard == job->last)
-            break;
-        if (!has_room(worker, job->session)) {
+    for (unsigned turns = 0; turns < SHARDS_A_TURN && job->shard < job->last; turns++) {
+        size_t room = room_of(worker, job->session);
+        if (room == 0) {
             list_append(&worker->jobs, &job->worker_node);
-            return false;
+            return comes_again(job->session);
         }
-        run_slice(worker, job, now);
+        *work += run_slice(worker, job, room, now);
     }
     if (job->shard == job->last) {
         job_free(job);
@@ -258,12 +299,16 @@ static bool run(struct worker *worker, struct retained_job *job, uint64_t now)
 bool retained_work(struct worker *worker, uint64_t now)
 {
     struct list batch, *node;
+    size_t work = 0;
     bool more = false;
     if (list_empty(&worker->jobs))
         return false;
     list_init(&batch);
     list_move(&batch, &worker->jobs);
-    while ((node = list_take(&batch)))
-        more |= run(worker, CONTAINER_OF(node, struct retained_job, worker_node), now);
+    while (work < TURN_WORK && (node = list_take(&batch)))
+        more |= run(worker, CONTAINER_OF(node, struct retained_job, worker_node), &work, now);
+    more |= !list_empty(&batch);
+    list_move(&batch, &worker->jobs); /* those that had no turn come first next time */
+    list_move(&worker->jobs, &batch);
     return more;
 }

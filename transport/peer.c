@@ -225,9 +225,18 @@ static void destroy(struct peer *peer)
     lws_set_timeout(peer->wsi, PENDING_TIMEOUT_USER_OK, LWS_TO_KILL_SYNC);
 }
 
+/* It no longer counts against max_connections, though its descriptor may live on for a moment. */
+static void uncount(struct peer *peer)
+{
+    if (peer->counted)
+        atomic_fetch_sub_explicit(&peer->listener->connections, 1, memory_order_relaxed);
+    peer->counted = false;
+}
+
 static void end_conn(struct peer *peer)
 {
     struct conn *conn = peer->conn;
+    uncount(peer);
     if (!conn)
         return;
     peer->conn = NULL;
@@ -351,6 +360,7 @@ struct peer *peer_new(int fd, char *address, struct loop *loop, struct listener 
     peer->fd = fd;
     peer->room = ROOM_FIRST;
     peer->reading = true;
+    peer->counted = true;
     peer->websocket = peer->listener_config->protocol == LISTENER_WEBSOCKETS;
     peer->tls = peer->listener_config->certfile != NULL;
     atomic_fetch_add_explicit(&listener->connections, 1, memory_order_relaxed);
@@ -366,7 +376,7 @@ void peer_free(struct peer *peer)
     list_remove(&peer->in_all);
     list_remove(&peer->in_care);
     list_remove(&peer->in_closing);
-    atomic_fetch_sub_explicit(&peer->listener->connections, 1, memory_order_relaxed);
+    uncount(peer);
     config_unref(peer->config);
     free(peer->address);
     free(peer->rest);

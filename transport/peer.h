@@ -52,6 +52,7 @@ struct peer {
     bool choked : 1;  /* there is a remainder: ours, or for a WebSocket the library's */
     bool failed : 1;  /* a write failed: to be killed at the end of the turn */
     bool ending : 1;  /* the broker has finished with it */
+    bool counted : 1; /* it counts against max_connections */
     bool shut : 1;    /* nothing may be written any more */
 };
 

@@ -3,6 +3,8 @@
  * group ends with its last member. */
 #include "tests/broker/support/world.h"
 
+#include "broker/group_state.h"
+
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -40,6 +42,11 @@ static int one_worker(void **state)
 static int three_workers(void **state)
 {
     return set_up(state, 3, NULL);
+}
+
+static int threads(void **state)
+{
+    return set_up(state, 3, "max_queued_messages 0\nmax_queued_bytes 0\n");
 }
 
 static int small_queue(void **state)
@@ -89,6 +96,13 @@ static void expect_and_ack(struct peer *peer, const char *payload)
 static void expect_nothing(struct peer *peer)
 {
     assert_int_equal(peer_unseen(peer), 0);
+}
+
+/* Nothing is left of any group: the last membership was freed, and the fence has passed. */
+static void expect_no_group(struct fixture *f)
+{
+    world_run(&f->world);
+    assert_int_equal(f->world.broker->groups->count, 0);
 }
 
 static void test_group_hands_out_in_turn(void **state) /* [MQTT5-4.8.2-1] */
@@ -214,6 +228,8 @@ static void test_group_qos2_that_has_begun_ends_with_its_session(void **state)
     join(f, &f->b, "b", 2, (struct connect_options){ .worker = 2 });
     peer_lose(&f->a);
     expect_nothing(&f->b);
+    peer_lose(&f->b);
+    expect_no_group(f);
 }
 
 static void test_group_refused_message_is_not_sent_to_another(void **state) /* [MQTT5-4.8.2-6] */
@@ -269,6 +285,7 @@ static void test_group_ends_with_its_last_member(void **state)
     assert_int_equal(tree_entry_count(f->world.broker->tree), before + 1);
     peer_lose(&f->b);
     assert_int_equal(tree_entry_count(f->world.broker->tree), before);
+    expect_no_group(f);
     publish(f, "nobody", 1);
     peer_subscribe(&f->a, SHARE, 1, 0); /* a new group of the same name, without its past */
     assert_int_equal(tree_entry_count(f->world.broker->tree), before + 1);
@@ -289,6 +306,7 @@ static void test_group_acknowledgement_after_unsubscribe_is_taken(void **state)
     peer_ack(&f->a, MQTT_PUBREC, id, MQTT_SUCCESS);
     assert_int_equal(f->a.packets[MQTT_PUBREL], 1);
     peer_ack(&f->a, MQTT_PUBCOMP, id, MQTT_SUCCESS);
+    expect_no_group(f);
     peer_subscribe(&f->a, SHARE, 1, 0);
     publish(f, "again", 1);
     expect_and_ack(&f->a, "again");
@@ -452,6 +470,145 @@ static void test_group_loses_nothing_while_members_come_and_go(void **state)
         peer_done(&s.members[i]);
 }
 
+/* The same with a thread a worker, and the sessions move about: takeovers included. */
+enum { THREADS = 3, THREAD_PEERS = 2, THREAD_STEPS = 3000, CLIENTS = 5 };
+
+struct actor {
+    struct world *world;
+    pthread_barrier_t *step; /* all threads go on together, else one is through before the next */
+    unsigned index;
+    uint32_t random;
+    struct peer publisher, members[THREAD_PEERS];
+    bool done[THREADS * THREAD_STEPS]; /* acknowledged here */
+};
+
+static uint32_t actor_chance(struct actor *actor, uint32_t below)
+{
+    actor->random = actor->random * 1664525u + 1013904223u;
+    return (actor->random >> 16) % below;
+}
+
+static void actor_connect(struct actor *actor, struct peer *peer)
+{
+    char id[8];
+    (void)snprintf(id, sizeof id, "m%u", actor_chance(actor, CLIENTS));
+    peer_connect(
+        peer, actor->world, id,
+        &(struct connect_options){ .worker = actor->index,
+                                   .resume = true,
+                                   .expiry = FOREVER,
+                                   .receive_maximum = (uint16_t)(1 + actor_chance(actor, 4)) });
+    peer->taken = peer->count;
+    peer_subscribe(peer, SHARE, 1, 0);
+}
+
+static void actor_member(struct actor *actor, struct peer *peer)
+{
+    const struct received *received;
+    if (peer->closing) /* taken over */
+        peer_lose(peer);
+    if (!peer->conn) {
+        actor_connect(actor, peer);
+        return;
+    }
+    uint32_t dice = actor_chance(actor, 100);
+    if (dice < 1)
+        peer_lose(peer);
+    else if (dice < 2)
+        peer_unsubscribe(peer, SHARE), peer_subscribe(peer, SHARE, 1, 0);
+    else
+        while (!peer->closing && (received = peer_next(peer))) {
+            actor->done[strtol(received->payload, NULL, 10)] = true;
+            peer_ack(peer, MQTT_PUBACK, received->id, MQTT_SUCCESS);
+        }
+}
+
+static void *act(void *ctx)
+{
+    struct actor *actor = ctx;
+    struct world *world = actor->world;
+    struct worker *worker = broker_worker(world->broker, actor->index);
+    for (unsigned step = 0; step < THREAD_STEPS; step++) {
+        char payload[16];
+        if (atomic_exchange(&world->woken[actor->index], false))
+            worker_receive(worker, world->now);
+        (void)snprintf(payload, sizeof payload, "%u", step * THREADS + actor->index);
+        peer_publish(&actor->publisher, "job", payload, 1, false);
+        for (int i = 0; i < THREAD_PEERS; i++)
+            actor_member(actor, &actor->members[i]);
+        (void)worker_finish(worker, world->now);
+        (void)pthread_barrier_wait(actor->step);
+    }
+    return NULL;
+}
+
+static void drain(struct world *world, struct actor *actors)
+{
+    static struct peer peers[CLIENTS];
+    bool more = true;
+    for (int i = 0; i < CLIENTS; i++) {
+        char id[8];
+        (void)snprintf(id, sizeof id, "m%d", i);
+        peer_connect(&peers[i], world, id,
+                     &(struct connect_options){ .resume = true, .expiry = FOREVER });
+        peer_subscribe(&peers[i], SHARE, 1, 0);
+    }
+    while (more) {
+        const struct received *received;
+        more = false;
+        for (int i = 0; i < CLIENTS; i++)
+            while ((received = peer_next(&peers[i]))) {
+                more = true;
+                actors[0].done[strtol(received->payload, NULL, 10)] = true;
+                peer_ack(&peers[i], MQTT_PUBACK, received->id, MQTT_SUCCESS);
+            }
+    }
+    for (int i = 0; i < CLIENTS; i++)
+        peer_done(&peers[i]);
+}
+
+static void test_group_loses_nothing_across_threads_and_takeovers(void **state)
+{
+    static struct actor actors[THREADS];
+    struct fixture *f = *state;
+    pthread_t threads[THREADS];
+    pthread_barrier_t step;
+    uint64_t takeovers = 0;
+    assert_int_equal(pthread_barrier_init(&step, NULL, THREADS), 0);
+    join(f, &f->a, "keeper", 1, (struct connect_options){ .expiry = FOREVER });
+    peer_disconnect(&f->a); /* so that the group is never without a member that waits */
+    for (unsigned i = 0; i < THREADS; i++) {
+        char id[8];
+        actors[i] = (struct actor){
+            .world = &f->world, .step = &step, .index = i, .random = i + 1
+        };
+        (void)snprintf(id, sizeof id, "p%u", i);
+        peer_connect(&actors[i].publisher, &f->world, id, &(struct connect_options){ .worker = i });
+    }
+    f->world.threaded = true;
+    for (unsigned i = 0; i < THREADS; i++)
+        assert_int_equal(pthread_create(&threads[i], NULL, act, &actors[i]), 0);
+    for (unsigned i = 0; i < THREADS; i++)
+        assert_int_equal(pthread_join(threads[i], NULL), 0);
+    f->world.threaded = false;
+    for (unsigned i = 0; i < THREADS; i++) {
+        peer_done(&actors[i].publisher);
+        for (int m = 0; m < THREAD_PEERS; m++)
+            peer_done(&actors[i].members[m]);
+    }
+    for (unsigned i = 0; i < THREADS; i++)
+        takeovers += atomic_load(&broker_worker(f->world.broker, i)->stats.takeovers);
+    assert_true(takeovers > 20); /* else it tests nothing */
+    drain(&f->world, actors);
+    pthread_barrier_destroy(&step);
+    for (unsigned n = 0; n < THREADS * THREAD_STEPS; n++) {
+        bool done = false;
+        for (unsigned i = 0; i < THREADS; i++)
+            done |= actors[i].done[n];
+        assert_true(done);
+    }
+}
+
 #define BOTH(name)                                                                                 \
     cmocka_unit_test_setup_teardown(name, one_worker, tear_down),                                  \
         cmocka_unit_test_setup_teardown(name, three_workers, tear_down)
@@ -477,6 +634,8 @@ int main(void)
         BOTH(test_group_and_plain_subscription_each_get_the_message),
         BOTH(test_group_expired_message_is_dropped_from_the_queue),
         BOTH(test_group_loses_nothing_while_members_come_and_go),
+        cmocka_unit_test_setup_teardown(test_group_loses_nothing_across_threads_and_takeovers,
+                                        threads, tear_down),
         cmocka_unit_test_setup_teardown(test_group_queue_is_bounded, small_queue, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

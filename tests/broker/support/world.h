@@ -16,7 +16,8 @@ struct world {
     struct broker *broker;
     struct config *config;
     uint64_t now;
-    bool *woken; /* one per worker */
+    bool threaded;      /* each worker has a thread that turns it: helpers neither run nor wait */
+    atomic_bool *woken; /* one per worker */
 };
 
 struct received { /* a PUBLISH that a peer was sent */

@@ -1,0 +1,353 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Retained messages: one per topic, fetched once per subscription and in slices, none lost to a small queue, none older
+ * after a newer one, and gone when they have expired. Each runs with one worker and with three.
+ */
+#include "tests/broker/support/world.h"
+
+#include "broker/retained.h"
+#include "mqtt/encode.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+enum { MANY = 1500 }; /* more than the default queue and several slices a shard */
+
+struct fixture {
+    struct world world;
+    struct peer publisher, other, subscriber;
+};
+
+static int set_up(void **state, unsigned workers, const char *options)
+{
+    struct fixture *f = calloc(1, sizeof *f);
+    assert_non_null(f);
+    world_init(&f->world, workers, options);
+    peer_connect(&f->publisher, &f->world, "publisher", &(struct connect_options){ .worker = 0 });
+    peer_connect(&f->subscriber, &f->world, "subscriber",
+                 &(struct connect_options){ .worker = 1 });
+    *state = f;
+    return 0;
+}
+
+static int one_worker(void **state)
+{
+    return set_up(state, 1, "sys_interval 0\n");
+}
+
+static int three_workers(void **state)
+{
+    return set_up(state, 3, "sys_interval 0\n");
+}
+
+static int small_queue(void **state)
+{
+    return set_up(state, 1, "sys_interval 0\nmax_queued_messages 3\n");
+}
+
+static int small_queue_three_workers(void **state)
+{
+    return set_up(state, 3, "sys_interval 0\nmax_queued_messages 3\n");
+}
+
+static int small_queue_in_bytes(void **state)
+{
+    return set_up(state, 3, "sys_interval 0\nmax_queued_bytes 400B\n");
+}
+
+static int no_queue_limit(void **state)
+{
+    return set_up(state, 3, "sys_interval 0\nmax_queued_messages 0\n");
+}
+
+static int tear_down(void **state)
+{
+    struct fixture *f = *state;
+    peer_done(&f->publisher);
+    peer_done(&f->other);
+    peer_done(&f->subscriber);
+    world_done(&f->world);
+    free(f);
+    return 0;
+}
+
+static struct retained *retained_of(const struct fixture *f)
+{
+    return f->world.broker->retained;
+}
+
+static void retain(struct fixture *f, const char *topic, const char *payload, uint8_t qos)
+{
+    peer_publish(&f->publisher, topic, payload, qos, true);
+}
+
+static void retain_many(struct fixture *f, unsigned count, uint8_t qos)
+{
+    char topic[32];
+    for (unsigned i = 0; i < count; i++) {
+        snprintf(topic, sizeof topic, "many/%u", i);
+        retain(f, topic, "x", qos);
+    }
+    assert_int_equal(retained_count(retained_of(f)), count);
+}
+
+/* Acknowledges until nothing more comes; every one of `count` topics came exactly once. */
+static void expect_each_once(struct peer *peer, unsigned count, uint8_t qos)
+{
+    unsigned *seen = calloc(count, sizeof *seen), index, all = 0;
+    const struct received *received;
+    assert_non_null(seen);
+    while ((received = peer_next(peer))) {
+        assert_int_equal(sscanf(received->topic, "many/%u", &index), 1);
+        assert_true(index < count && received->retain && received->qos == qos);
+        assert_int_equal(seen[index]++, 0);
+        all++;
+        if (qos)
+            peer_ack(peer, MQTT_PUBACK, received->id, MQTT_SUCCESS);
+    }
+    assert_int_equal(all, count);
+    free(seen);
+}
+
+static void expect(struct peer *peer, const char *topic, const char *payload, bool is_retained)
+{
+    const struct received *received = peer_next(peer);
+    assert_non_null(received);
+    assert_string_equal(received->topic, topic);
+    assert_string_equal(received->payload, payload);
+    assert_int_equal(received->retain, is_retained);
+}
+
+static void expect_nothing(const struct peer *peer)
+{
+    assert_int_equal(peer_unseen(peer), 0);
+}
+
+static void test_retained_comes_with_the_flag_and_live_without(void **state)
+{ /* [MQTT5-3.3.1-8, MQTT5-3.3.1-9, MQTT5-3.3.1-12] */
+    struct fixture *f = *state;
+    retain(f, "a/b", "old", 0);
+    retain(f, "a/b", "stored", 0);
+    peer_publish(&f->publisher, "a/b", "passing", 0, false);
+    peer_subscribe(&f->subscriber, "a/+", 0, 7);
+    expect(&f->subscriber, "a/b", "stored", true);
+    assert_int_equal(f->subscriber.publishes[0].sub_id, 7);
+    retain(f, "a/b", "newer", 0);
+    expect(&f->subscriber, "a/b", "newer", false);
+    expect_nothing(&f->subscriber);
+    assert_int_equal(retained_count(retained_of(f)), 1);
+}
+
+static void test_retained_empty_payload_clears(void **state) /* [MQTT5-3.3.1-6, MQTT5-3.3.1-7] */
+{
+    struct fixture *f = *state;
+    retain(f, "a", "x", 1);
+    assert_int_equal(retained_bytes(retained_of(f)), 2);
+    retain(f, "a", "", 1);
+    retain(f, "never/set", "", 1);
+    assert_int_equal(retained_count(retained_of(f)), 0);
+    assert_int_equal(retained_bytes(retained_of(f)), 0);
+    peer_subscribe(&f->subscriber, "#", 1, 0);
+    expect_nothing(&f->subscriber);
+}
+
+static void test_retained_qos_is_the_lower_of_the_two(void **state) /* [MQTT5-3.8.4-8] */
+{
+    struct fixture *f = *state;
+    retain(f, "zero", "x", 0);
+    retain(f, "two", "x", 2);
+    peer_subscribe(&f->subscriber, "zero", 2, 0);
+    assert_int_equal(peer_next(&f->subscriber)->qos, 0);
+    peer_subscribe(&f->subscriber, "two", 1, 0);
+    assert_int_equal(peer_next(&f->subscriber)->qos, 1);
+    expect_nothing(&f->subscriber);
+}
+
+static void test_retained_handling_is_what_the_subscription_asks_for(void **state)
+{ /* [MQTT5-3.3.1-10, MQTT5-3.3.1-11] */
+    struct fixture *f = *state;
+    retain(f, "a", "x", 0);
+    peer_subscribe(&f->subscriber, "a", 2 << 4, 0); /* never */
+    expect_nothing(&f->subscriber);
+    peer_subscribe(&f->subscriber, "a", 1 << 4, 0); /* only if new, which it is not */
+    expect_nothing(&f->subscriber);
+    peer_subscribe(&f->subscriber, "a", 0, 0);
+    expect(&f->subscriber, "a", "x", true);
+    peer_unsubscribe(&f->subscriber, "a");
+    peer_subscribe(&f->subscriber, "a", 1 << 4, 0);
+    expect(&f->subscriber, "a", "x", true);
+    expect_nothing(&f->subscriber);
+}
+
+static void test_retained_dollar_topics_are_not_for_a_leading_wildcard(void **state)
+{ /* [MQTT5-4.7.2-1] */
+    struct fixture *f = *state;
+    retain(f, "$here/a", "x", 0);
+    peer_subscribe(&f->subscriber, "#", 0, 0);
+    peer_subscribe(&f->subscriber, "+/a", 0, 0);
+    expect_nothing(&f->subscriber);
+    peer_subscribe(&f->subscriber, "$here/#", 0, 0);
+    expect(&f->subscriber, "$here/a", "x", true);
+}
+
+static void test_retained_many_arrive_exactly_once_at_qos0(void **state)
+{
+    struct fixture *f = *state;
+    retain_many(f, MANY, 0);
+    peer_subscribe(&f->subscriber, "many/+", 0, 0);
+    expect_each_once(&f->subscriber, MANY, 0);
+}
+
+static void test_retained_many_arrive_exactly_once_at_qos1(void **state)
+{
+    struct fixture *f = *state;
+    retain_many(f, MANY, 1);
+    peer_subscribe(&f->subscriber, "many/+", 1, 0);
+    expect_each_once(&f->subscriber, MANY, 1);
+    for (unsigned i = 0; i < broker_worker_count(f->world.broker); i++)
+        assert_int_equal(atomic_load(&broker_worker(f->world.broker, i)->stats.queue_dropped), 0);
+}
+
+static void test_retained_waits_for_a_socket_that_takes_nothing(void **state)
+{
+    struct fixture *f = *state;
+    retain_many(f, MANY, 1);
+    f->subscriber.stalled = true;
+    peer_feed(&f->subscriber, span_of("\x82\x0c\0\1\0\0\6many/+\1", 14));
+    world_run(&f->world);
+    assert_int_equal(f->subscriber.count, 0);
+    f->subscriber.stalled = false;
+    conn_choked(f->subscriber.conn, true, f->world.now);
+    conn_choked(f->subscriber.conn, false, f->world.now);
+    world_run(&f->world);
+    expect_each_once(&f->subscriber, MANY, 1);
+}
+
+static void test_retained_fetch_ends_with_its_subscription(void **state)
+{
+    struct fixture *f = *state;
+    retain_many(f, MANY, 1);
+    peer_subscribe(&f->subscriber, "many/+", 1, 0); /* the window is full before the last */
+    peer_unsubscribe(&f->subscriber, "many/+");
+    unsigned count = 0;
+    for (const struct received *received; (received = peer_next(&f->subscriber)); count++)
+        peer_ack(&f->subscriber, MQTT_PUBACK, received->id, MQTT_SUCCESS);
+    assert_true(count > 0 && count < MANY);
+}
+
+static void test_retained_fetch_ends_with_its_session(void **state)
+{
+    struct fixture *f = *state;
+    retain_many(f, MANY, 1);
+    peer_subscribe(&f->subscriber, "many/+", 1, 0);
+    peer_lose(&f->subscriber);
+    for (unsigned i = 0; i < broker_worker_count(f->world.broker); i++)
+        assert_true(list_empty(&broker_worker(f->world.broker, i)->jobs));
+}
+
+static void retain_for_a_minute(struct fixture *f, const char *topic)
+{
+    uint8_t variable[64], props[8], out[128];
+    struct mqtt_writer v = { .out = variable, .room = sizeof variable },
+                       p = { .out = props, .room = sizeof props };
+    mqtt_put_string(&v, span_str(topic));
+    mqtt_put_number_property(&p, MQTT_PROP_MESSAGE_EXPIRY, 60);
+    size_t len = mqtt_encode_packet(out, sizeof out, MQTT_PUBLISH << 4 | 1, MQTT_V5,
+                                    span_of(variable, v.len), span_of(props, p.len),
+                                    span_str("brief"));
+    peer_feed(&f->publisher, span_of(out, len));
+    world_run(&f->world);
+}
+
+static void test_retained_expired_is_not_given_out_and_removed(void **state) /* [MQTT5-3.3.2-5] */
+{
+    struct fixture *f = *state;
+    retain_for_a_minute(f, "a/brief");
+    retain(f, "a/lasting", "x", 0);
+    world_pass(&f->world, 59000);
+    peer_subscribe(&f->subscriber, "a/brief", 0, 0);
+    expect(&f->subscriber, "a/brief", "brief", true);
+    world_pass(&f->world, 1000);
+    peer_subscribe(&f->subscriber, "a/+", 0, 0);
+    expect(&f->subscriber, "a/lasting", "x", true);
+    expect_nothing(&f->subscriber);
+    assert_int_equal(retained_count(retained_of(f)), 1);
+    assert_int_equal(retained_bytes(retained_of(f)), strlen("a/lasting" "x"));
+    retain_for_a_minute(f, "a/brief");
+    expect(&f->subscriber, "a/brief", "brief", false); /* once per subscription that matches … */
+    expect_nothing(&f->subscriber);                    /* … but merged into one */
+}
+
+/* Publishes without letting any other worker run, so that the older value is still on its way. */
+static void feed_retain(struct peer *peer, const char *payload)
+{
+    uint8_t out[16];
+    size_t len = mqtt_encode_packet(out, sizeof out, MQTT_PUBLISH << 4 | 1, MQTT_V5,
+                                    span_of("\0\1t", 3), (struct span){ 0 }, span_str(payload));
+    peer_feed(peer, span_of(out, len));
+}
+
+static void test_retained_fetch_comes_after_what_was_set_before(void **state)
+{
+    struct fixture *f = *state;
+    peer_subscribe(&f->subscriber, "t", 0, 0);
+    feed_retain(&f->publisher, "1"); /* in the mailbox of the subscriber's worker */
+    feed_retain(&f->publisher, "2");
+    peer_feed(&f->subscriber, span_of("\x82\x07\0\2\0\0\1t\0", 9));
+    world_run(&f->world);
+    while (peer_unseen(&f->subscriber) > 1)
+        (void)peer_next(&f->subscriber);
+    expect(&f->subscriber, "t", "2", true); /* the last that it sees is what is stored */
+}
+
+static void test_retained_two_publishers_leave_every_subscriber_with_the_stored_value(void **state)
+{
+    struct fixture *f = *state;
+    peer_connect(&f->other, &f->world, "other", &(struct connect_options){ .worker = 1 });
+    peer_subscribe(&f->subscriber, "t", 0, 0); /* on the worker of the second publisher */
+    feed_retain(&f->publisher, "first");
+    feed_retain(&f->other, "second");
+    world_run(&f->world);
+    expect(&f->subscriber, "t", "first", false);
+    expect(&f->subscriber, "t", "second", false);
+    peer_subscribe(&f->publisher, "t", 0, 0);
+    expect(&f->publisher, "t", "second", true);
+}
+
+#define WITH(test, workers) cmocka_unit_test_setup_teardown(test, workers, tear_down)
+#define BOTH(test)          WITH(test, one_worker), WITH(test, three_workers)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        BOTH(test_retained_comes_with_the_flag_and_live_without),
+        BOTH(test_retained_empty_payload_clears),
+        BOTH(test_retained_qos_is_the_lower_of_the_two),
+        BOTH(test_retained_handling_is_what_the_subscription_asks_for),
+        BOTH(test_retained_dollar_topics_are_not_for_a_leading_wildcard),
+        BOTH(test_retained_many_arrive_exactly_once_at_qos0),
+        BOTH(test_retained_many_arrive_exactly_once_at_qos1),
+        WITH(test_retained_many_arrive_exactly_once_at_qos0, small_queue),
+        WITH(test_retained_many_arrive_exactly_once_at_qos1, small_queue),
+        WITH(test_retained_many_arrive_exactly_once_at_qos0, small_queue_three_workers),
+        WITH(test_retained_many_arrive_exactly_once_at_qos1, small_queue_three_workers),
+        WITH(test_retained_many_arrive_exactly_once_at_qos0, small_queue_in_bytes),
+        WITH(test_retained_many_arrive_exactly_once_at_qos1, small_queue_in_bytes),
+        WITH(test_retained_many_arrive_exactly_once_at_qos0, no_queue_limit),
+        WITH(test_retained_many_arrive_exactly_once_at_qos1, no_queue_limit),
+        BOTH(test_retained_waits_for_a_socket_that_takes_nothing),
+        WITH(test_retained_fetch_ends_with_its_subscription, small_queue),
+        BOTH(test_retained_fetch_ends_with_its_session),
+        BOTH(test_retained_expired_is_not_given_out_and_removed),
+        WITH(test_retained_fetch_comes_after_what_was_set_before, three_workers),
+        WITH(test_retained_two_publishers_leave_every_subscriber_with_the_stored_value,
+             three_workers),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
