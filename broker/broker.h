@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The broker: what all workers share (session table, topic tree, retained messages, groups,
- * store, configuration), and its life:
- * made before the workers' threads start, freed after they have ended.
+ * The broker: what all workers share (session table, topic tree, retained messages, groups, store,
+ * configuration), and its life: made before the workers' threads start, freed after they have
+ * ended.
  */
 #pragma once
 

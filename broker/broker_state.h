@@ -19,7 +19,7 @@ struct broker {
     unsigned worker_count;       /* (i) */
     struct store *store;         /* (i) */
     bool owns_store;             /* (i) */
-    atomic_uint stopped;          /* (a) workers that have sent their wills */
+    atomic_uint stopped;         /* (a) workers that have sent their wills */
     struct session_table *table; /* its own lock */
     struct tree *tree;           /* readers: worker.reading; writers: all of them */
     _Atomic uint64_t generation; /* (a) of the tree, readable without a lock */

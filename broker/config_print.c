@@ -2,8 +2,7 @@
 /*
  * Writes the sample configuration and the option reference from the option table, so that neither
  * can say anything else than what the parser does. It owns nothing and writes to the stream it is
- * given. One thread runs it, on behalf of
- * --print-config-sample and --print-options.
+ * given. One thread runs it, on behalf of --print-config-sample and --print-options.
  */
 #include "broker/config_print.h"
 

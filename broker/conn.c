@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The life of a connection: bytes become packets, packets go to their handlers (conn_in.c,
- * conn_connect.c), deadlines are watched, and conn_end() is the one
- * way in which it ends. Runs on the connection's worker; never touches a socket.
+ * conn_connect.c), deadlines are watched, and conn_end() is the one way in which it ends. Runs on
+ * the connection's worker; never touches a socket.
  */
 #include "broker/conn.h"
 

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * CONNECT: what is asked is checked, the session is claimed (takeover.c), and CONNACK says what
- * was granted. Between the two the connection is
- * CONN_CLAIMING and holds what arrives.
+ * CONNECT: what is asked is checked, the session is claimed (takeover.c), and CONNACK says what was
+ * granted. Between the two the connection is CONN_CLAIMING and holds what arrives.
  */
 #include "broker/broker_state.h"
 #include "broker/conn_state.h"

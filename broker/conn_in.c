@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What a client sends after CONNECT, one handler a packet type. A handler reads as the list of
- * rules that hold, in the order that makes them true, and
- * returns what the connection is closed with, or MQTT_SUCCESS. Runs on the connection's worker.
+ * rules that hold, in the order that makes them true, and returns what the connection is closed
+ * with, or MQTT_SUCCESS. Runs on the connection's worker.
  */
 #include "broker/broker_state.h"
 #include "broker/conn_state.h"

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What leaves a connection, encoded at the moment it can be written: first the rest of a large
- * packet, then the replies whose turn and condition
- * have come, then what must be sent again, then the session's queue. Runs on the connection's
- * worker.
+ * packet, then the replies whose turn and condition have come, then what must be sent again, then
+ * the session's queue. Runs on the connection's worker.
  */
 #include "broker/broker_state.h"
 #include "broker/conn_state.h"
@@ -312,8 +311,8 @@ enum sent { SENT, NO_ROOM, TOO_LARGE };
 
 /*
  * Encodes one PUBLISH with its packet identifier if the room allows it (or begins it, when it is
- * larger than any room and the
- * buffer is still empty). What is too large for the client is not sent [MQTT5-3.1.2-24].
+ * larger than any room and the buffer is still empty). What is too large for the client is not sent
+ * [MQTT5-3.1.2-24].
  */
 static enum sent send_publish(struct conn *conn, const struct delivery *delivery, uint16_t id,
                               struct mqtt_writer *w, uint64_t now)

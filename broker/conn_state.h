@@ -41,8 +41,8 @@ enum conn_end {
 
 /*
  * A packet that answers: its place in line was taken when its request arrived; it leaves when
- * everything before it has left and the store has come
- * to `wait`. Acknowledgements are these 24 bytes alone, other packets are encoded beforehand.
+ * everything before it has left and the store has come to `wait`. Acknowledgements are these 24
+ * bytes alone, other packets are encoded beforehand.
  */
 struct reply {
     uint64_t wait;   /* store position, 0 none */
@@ -151,5 +151,5 @@ void replies_drop_waiting(struct conn *conn);
 uint64_t conn_last_wait(const struct conn *conn);
 /* Whether so many publishes are unacknowledged because of us that the connection is left unread. */
 bool conn_is_behind(const struct conn *conn);
-void replies_done(struct reply_line *replies);
+void replies_done(struct reply_line *line);
 void unfinished_free(struct unfinished *unfinished);

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A delivery: one message on its way to one session, with what the matching subscriptions made
- * of it. It travels by value: from the router
- * through a mailbox into a session's queue and inflight table. Whoever holds it holds a
- * reference to its message (and to its list of identifiers).
+ * A delivery: one message on its way to one session, with what the matching subscriptions made of
+ * it. It travels by value: from the router through a mailbox into a session's queue and inflight
+ * table. Whoever holds it holds a reference to its message (and to its list of identifiers).
  */
 #pragma once
 

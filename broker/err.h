@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What the *operator* is told: negative errno values in an enum of their own, so that they
- * cannot be mistaken for what the peer
- * is told (enum mqtt_reason). CHECK() is for our own bugs only; bytes from peers, files or the
- * store are never CHECKed.
+ * What the *operator* is told: negative errno values in an enum of their own, so that they cannot
+ * be mistaken for what the peer is told (enum mqtt_reason). CHECK() is for our own bugs only; bytes
+ * from peers, files or the store are never CHECKed.
  */
 #pragma once
 

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * See group.h: the side of a group that runs on its own worker. It alone decides who gets what,
- * in the order of arrival, round robin
- * over the members that have a place free. The handlers only note what has changed where
- * sessions could be in the middle of something;
- * the queue is handed out at the end of the turn (group_work()), when nobody is.
+ * See group.h: the side of a group that runs on its own worker. It alone decides who gets what, in
+ * the order of arrival, round robin over the members that have a place free. The handlers only note
+ * what has changed where sessions could be in the middle of something; the queue is handed out at
+ * the end of the turn (group_work()), when nobody is.
  */
 #include "broker/group.h"
 

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Shared subscriptions [MQTT5-4.8.2]: a group is one $share name and filter. It belongs to one
- * worker (by hash), which alone touches its
- * queue and members; the tree has one entry for it. Members' workers tell it how many places
- * each connected member has free (credit), it hands messages out
- * against them, and takes back what a leaving member had not acknowledged.
+ * worker (by hash), which alone touches its queue and members; the tree has one entry for it.
+ * Members' workers tell it how many places each connected member has free (credit), it hands
+ * messages out against them, and takes back what a leaving member had not acknowledged.
  */
 #pragma once
 
@@ -23,9 +22,8 @@ void groups_free(struct groups *groups);
 /* ---- on the worker that owns the session ---- */
 
 /* Joins (or changes the options of) the group of a valid $share filter. Returns the membership,
- * which the session's subscription keeps until
- * group_leave(); NULL: no memory. When it joins, the group's entry goes into the tree if it is
- * the first. */
+ * which the session's subscription keeps until group_leave(); NULL: no memory. When it joins, the
+ * group's entry goes into the tree if it is the first. */
 struct membership *group_join(struct worker *worker, struct session *session,
                               struct span share_filter, uint8_t options, uint32_t sub_id,
                               struct membership *old);

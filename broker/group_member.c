@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * See group.h: the table of groups, and the side of a group that runs where its members'
- * sessions live. It tells the group's worker
- * by mail what happens and touches neither the group's queue nor its order of members.
+ * See group.h: the table of groups, and the side of a group that runs where its members' sessions
+ * live. It tells the group's worker by mail what happens and touches neither the group's queue nor
+ * its order of members.
  */
 #include "broker/broker_state.h"
 #include "broker/group_state.h"
@@ -116,10 +116,9 @@ static void unlink_group(struct groups *groups, struct group *group)
     groups->count--;
 }
 
-/* The tree has one entry a group. It passes QoS and retain flag as published: what a member gets
- * of them, the group decides. Under the
- * groups' lock, so that nobody who joins meanwhile is told that it may publish before the entry
- * is there. */
+/* The tree has one entry a group. It passes QoS and retain flag as published: what a member gets of
+ * them, the group decides. Under the groups' lock, so that nobody who joins meanwhile is told that
+ * it may publish before the entry is there. */
 static bool change_tree(struct worker *worker, struct group *group, bool remove)
 {
     struct span name;

@@ -6,9 +6,8 @@
  *
  * How long a membership lives: every delivery that was handed out comes back exactly once, as a
  * credit or as a return, and until then counts as outstanding. When the member has left and nothing
- * is outstanding, nobody can name it any more.
- * How long a group lives: until its last membership has gone and a fence has passed since its entry
- * left the tree.
+ * is outstanding, nobody can name it any more. How long a group lives: until its last membership
+ * has gone and a fence has passed since its entry left the tree.
  */
 #pragma once
 

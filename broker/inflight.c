@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * See inflight.h. An entry that is finished in the middle leaves a free place behind, so the
- * oldest entry that is still open keeps the ring as long
- * as it is; 65,535 places later no identifier is left and nothing more is sent until it moves.
- * Owner-only.
+ * See inflight.h. An entry that is finished in the middle leaves a free place behind, so the oldest
+ * entry that is still open keeps the ring as long as it is; 65,535 places later no identifier is
+ * left and nothing more is sent until it moves. Owner-only.
  */
 #include "broker/inflight.h"
 

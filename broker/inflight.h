@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a session has sent at QoS 1 and 2 and what the client has not acknowledged in full: a
- * ring in order of sending.
- * The packet identifier of place n is n mod 65,535 + 1, so an acknowledgement finds its place
- * without a search.
+ * What a session has sent at QoS 1 and 2 and what the client has not acknowledged in full: a ring
+ * in order of sending. The packet identifier of place n is n mod 65,535 + 1, so an acknowledgement
+ * finds its place without a search.
  *
  *        base                    next
  * ────┼──── A ── · ── R ── A ──┼────      A awaits PUBACK, R awaits PUBREC or PUBCOMP, · is free

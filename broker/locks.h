@@ -10,9 +10,8 @@
  *     4  mailbox             broker/worker.c
  *
  * No lock is held across I/O, a store call or a hash computation of a password. lock_take() and
- * lock_drop() keep a thread-local mask of the
- * ranks held and CHECK the order, which costs a few instructions; under NOCTULE_YIELD they also
- * yield, so that races show.
+ * lock_drop() keep a thread-local mask of the ranks held and CHECK the order, which costs a few
+ * instructions; under NOCTULE_YIELD they also yield, so that races show.
  */
 #pragma once
 

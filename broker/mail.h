@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * What workers tell each other. During a turn a worker collects mails per target worker (its
- * outboxes) and hands each batch over with one
- * lock and at most one wake-up; a mail between two workers never overtakes an earlier one of the
- * same pair.
+ * outboxes) and hands each batch over with one lock and at most one wake-up; a mail between two
+ * workers never overtakes an earlier one of the same pair.
  */
 #pragma once
 
@@ -19,7 +18,7 @@ struct worker;
 enum mail_kind {
     MAIL_DELIVERY, /* target: session; delivery given away */
     MAIL_GROUP_MESSAGE, /* target: group; delivery given away: a message that the group's filter matched */
-    MAIL_GROUP_RETURN,  /* target: membership; delivery given away: a member has left it unacknowledged */
+    MAIL_GROUP_RETURN, /* target: membership; delivery given away: a member has left it unacknowledged */
     MAIL_GROUP_CREDIT, /* target: membership; number: how many places became free */
     MAIL_GROUP_MEMBER, /* target: membership; number: enum member_change */
     MAIL_CLAIM,        /* target: claim; for the session's owner */
@@ -28,10 +27,10 @@ enum mail_kind {
     MAIL_FENCE_ANSWER, /* target: fence; for the worker that put it up */
     MAIL_KICK,         /* target: session; number: enum mqtt_reason: end its connection */
     MAIL_CONFIG,       /* target: config, one reference given away */
-    MAIL_STOP,          /* the broker stops: send the wills */
-    MAIL_CLOSE,         /* all wills are sent: close all connections */
+    MAIL_STOP,         /* the broker stops: send the wills */
+    MAIL_CLOSE,        /* all wills are sent: close all connections */
     MAIL_DUMP,         /* log what there is */
-    MAIL_DONE,          /* handled before its turn */
+    MAIL_DONE,         /* handled before its turn */
     MAIL_KINDS,
 };
 

@@ -26,6 +26,7 @@ struct slot {
 struct match_cache {
     uint64_t seed;
     size_t hits;                  /* of all results */
+    uint64_t swept;               /* the generation that stale results last made room for */
     struct match_result *passing; /* the last result that is not remembered */
     struct slot slots[SLOTS];
 };
@@ -54,7 +55,7 @@ static void clear(struct match_cache *cache, struct slot *slot)
     cache->hits -= slot->result->count;
     match_result_free(slot->result);
     free(slot->topic);
-    *slot = (struct slot){0};
+    *slot = (struct slot){ 0 };
 }
 
 void match_cache_free(struct match_cache *cache)
@@ -80,6 +81,17 @@ const struct match_result *match_cache_get(struct match_cache *cache, struct spa
     return NULL;
 }
 
+/* Once a generation, so that a cache full of results that are still right costs nothing. */
+static void sweep(struct match_cache *cache, uint64_t generation)
+{
+    if (cache->swept == generation)
+        return;
+    cache->swept = generation;
+    for (size_t i = 0; i < SLOTS; i++)
+        if (cache->slots[i].generation != generation)
+            clear(cache, &cache->slots[i]);
+}
+
 const struct match_result *match_cache_put(struct match_cache *cache, struct span topic,
                                            uint64_t generation, struct match_result *result)
 {
@@ -88,6 +100,8 @@ const struct match_result *match_cache_put(struct match_cache *cache, struct spa
     match_result_free(cache->passing);
     cache->passing = NULL;
     clear(cache, slot);
+    if (cache->hits + result->count > TOTAL_HITS_MAX)
+        sweep(cache, generation);
     if (topic.len <= TOPIC_MAX && result->count <= HITS_MAX &&
         cache->hits + result->count <= TOTAL_HITS_MAX)
         copy = malloc(topic.len);
@@ -96,7 +110,7 @@ const struct match_result *match_cache_put(struct match_cache *cache, struct spa
         return result;
     }
     memcpy(copy, topic.data, topic.len);
-    *slot = (struct slot){copy, topic.len, generation, result};
+    *slot = (struct slot){ copy, topic.len, generation, result };
     cache->hits += result->count;
     return result;
 }

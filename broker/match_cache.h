@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What a topic matched, remembered per worker under the tree's generation: a publisher that
- * repeats its topics costs one hash and
- * one comparison. Direct-mapped and bounded. Owner-only.
+ * What a topic matched, remembered per worker under the tree's generation: a publisher that repeats
+ * its topics costs one hash and one comparison. Direct-mapped and bounded. Owner-only.
  */
 #pragma once
 

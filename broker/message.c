@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * See message.h. Owns nothing but the messages themselves; any thread may make one, and
- * whichever drops the last reference frees
- * it. It never looks inside properties or payload.
+ * See message.h. Owns nothing but the messages themselves; any thread may make one, and whichever
+ * drops the last reference frees it. It never looks inside properties or payload.
  */
 #include "broker/message.h"
 

@@ -26,8 +26,7 @@ struct message {
  * empty), with one reference. NULL: no memory. */
 struct message *message_new(const struct mqtt_publish *publish, struct span topic, uint64_t now);
 /* The same from a will, whose `expires` is a duration until it is sent (nobody else sees it
- * before);
- * from plain text, for what the broker says itself. */
+ * before); from plain text, for what the broker says itself. */
 struct message *message_from_will(const struct mqtt_will *will);
 struct message *message_from_text(const char *topic, const char *payload, bool retain);
 

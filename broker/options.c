@@ -469,8 +469,8 @@ static size_t distance(const char *from, const char *to)
     return rows[from_len % 3][to_len];
 }
 
-/* Keeps the nearer one of two suggestions; a quarter of the letters may differ,
- * or the end be missing. */
+/* Keeps the nearer one of two suggestions; a quarter of the letters may differ, or the end be
+ * missing. */
 static void suggest(const char *word, const char *candidate, const char **best,
                     size_t *best_distance)
 {

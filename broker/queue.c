@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * See queue.h. The ring is given back as soon as the queue is empty: most sessions wait for
- * nothing most of the time, and a
- * queue that was long once must not cost memory for ever. Owner-only.
+ * See queue.h. The ring is given back as soon as the queue is empty: most sessions wait for nothing
+ * most of the time, and a queue that was long once must not cost memory for ever. Owner-only.
  */
 #include "broker/queue.h"
 

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A queue of deliveries: a ring that grows by doubling and allocates nothing while empty.
- * Owner-only. The bounds are the session's;
- * the queue counts what they are about.
+ * Owner-only. The bounds are the session's; the queue counts what they are about.
  */
 #pragma once
 

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * See retained.h. A fetch is a job of the worker that owns the session: slice by slice, as fast
- * as the session's queue takes them, so that neither a million
- * retained messages nor a slow subscriber stalls anybody. While a slice is read under the
- * shard's lock the worker takes in its mailbox as well: what was set
- * before the slice was read is then handled before the slice.
+ * See retained.h. A fetch is a job of the worker that owns the session: slice by slice, as fast as
+ * the session's queue takes them, so that neither a million retained messages nor a slow subscriber
+ * stalls anybody. While a slice is read under the shard's lock the worker takes in its mailbox as
+ * well: what was set before the slice was read is then handled before the slice.
  */
 #include "broker/retained.h"
 
@@ -30,7 +29,7 @@ enum {
 };
 
 struct retained_shard {
-    pthread_mutex_t lock; /* rank 2 */
+    pthread_mutex_t lock;  /* rank 2 */
     struct topic_map *map; /* (L) of struct message */
 };
 
@@ -146,8 +145,8 @@ void retained_free(struct retained *retained)
 
 /* ---- fetching ---- */
 
-void retained_fetch(struct worker *worker, struct session *session, struct span filter,
-                    uint8_t qos, uint32_t sub_id)
+void retained_fetch(struct worker *worker, struct session *session, struct span filter, uint8_t qos,
+                    uint32_t sub_id)
 {
     struct retained *retained = worker->broker->retained;
     struct retained_job *job = calloc(1, sizeof *job + filter.len);
@@ -173,6 +172,21 @@ static void job_free(struct retained_job *job)
     list_remove(&job->worker_node);
     topic_cursor_done(&job->cursor);
     free(job);
+}
+
+void retained_leave(struct session *session)
+{
+    struct list *jobs = &session->retained_jobs;
+    for (struct list *node = jobs->next; node != jobs; node = node->next)
+        list_remove(&CONTAINER_OF(node, struct retained_job, session_node)->worker_node);
+}
+
+void retained_arrive(struct worker *worker, struct session *session)
+{
+    struct list *jobs = &session->retained_jobs;
+    for (struct list *node = jobs->next; node != jobs; node = node->next)
+        list_append(&worker->jobs,
+                    &CONTAINER_OF(node, struct retained_job, session_node)->worker_node);
 }
 
 void retained_cancel(struct session *session, struct span filter)
@@ -202,9 +216,10 @@ static bool visit_collect(void *ctx, struct span topic, void *value)
 }
 
 /*
- * How many messages the session may be given now. A fetch begins only into a queue that is at most half full, and fills
- * it no further than its limit: nothing of it is dropped unless what is published meanwhile takes the rest, or a single
- * message is larger than a quarter of max_queued_bytes.
+ * How many messages the session may be given now. A fetch begins only into a queue that is at most
+ * half full, and fills it no further than its limit: nothing of it is dropped unless what is
+ * published meanwhile takes the rest, or a single message is larger than a quarter of
+ * max_queued_bytes.
  */
 static size_t room_of(const struct worker *worker, const struct session *session)
 {
@@ -218,15 +233,15 @@ static size_t room_of(const struct worker *worker, const struct session *session
     return room < SLICE ? room : SLICE;
 }
 
-static void offer_slice(struct worker *worker, const struct retained_job *job,
-                        struct slice *slice, uint64_t now)
+static void offer_slice(struct worker *worker, const struct retained_job *job, struct slice *slice,
+                        uint64_t now)
 {
     for (size_t i = 0; i < slice->count; i++) {
         struct message *message = slice->found[i];
-        struct delivery delivery = {.message = message,
-                                    .sub_id = job->sub_id,
-                                    .qos = message->qos < job->qos ? message->qos : job->qos,
-                                    .flags = DELIVERY_RETAIN};
+        struct delivery delivery = { .message = message,
+                                     .sub_id = job->sub_id,
+                                     .qos = message->qos < job->qos ? message->qos : job->qos,
+                                     .flags = DELIVERY_RETAIN };
         session_offer(worker, job->session, &delivery, now);
     }
 }
@@ -249,11 +264,11 @@ static size_t run_slice(struct worker *worker, struct retained_job *job, size_t 
     slice.now = now;
     slice.bytes = 0;
     slice.max_bytes = max_bytes ? max_bytes / 4 : UINT64_MAX;
-    struct topic_scan scan = {.filter = span_of(job->filter, job->filter_len),
-                              .max_found = room,
-                              .max_looked_at = LOOKED_AT,
-                              .visit = visit_collect,
-                              .ctx = &slice};
+    struct topic_scan scan = { .filter = span_of(job->filter, job->filter_len),
+                               .max_found = room,
+                               .max_looked_at = LOOKED_AT,
+                               .visit = visit_collect,
+                               .ctx = &slice };
 
     lock_take(&shard->lock, RANK_RETAINED);
     enum topic_scan_end end = topic_map_scan(shard->map, &scan, &job->cursor);
@@ -270,8 +285,11 @@ static size_t run_slice(struct worker *worker, struct retained_job *job, size_t 
     return SLICE_WORK + slice.count + slice.expired_count;
 }
 
-/* The queue is full. Its connection may be flushed at the end of this turn already, without any event afterwards: then
- * there is to be another turn. Else an acknowledgement or the socket brings one. */
+/*
+ * The queue is full. Its connection may be flushed at the end of this turn already, without any
+ * event afterwards: then there is to be another turn. Else an acknowledgement or the socket brings
+ * one.
+ */
 static bool comes_again(const struct session *session)
 {
     return session->conn && list_linked(&session->conn->ready_node);

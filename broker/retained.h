@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Retained messages: one per topic, in shards, each an ordered map under a lock of its own (rank
- * 2). Setting one and posting it to its receivers happens under the
- * shard's lock; a subscriber fetches slices under that lock, into its own mailbox's order. So a
- * newer value is never followed by an older one.
+ * 2). Setting one and posting it to its receivers happens under the shard's lock; a subscriber
+ * fetches slices under that lock, into its own mailbox's order. So a newer value is never followed
+ * by an older one.
  */
 #pragma once
 
@@ -34,12 +34,15 @@ uint64_t retained_count(const struct retained *retained);
 uint64_t retained_bytes(const struct retained *retained);
 
 /* Fetches the retained messages that match a filter for a session, in slices, at the end of this
- * and later turns, as fast as its queue
- * takes them. `qos`, `sub_id` of the subscription. Owner of the session only. */
+ * and later turns, as fast as its queue takes them. `qos`, `sub_id` of the subscription. Owner of
+ * the session only. */
 void retained_fetch(struct worker *worker, struct session *session, struct span filter, uint8_t qos,
                     uint32_t sub_id);
 /* Forgets the fetches of a session (of one filter, or all when filter.data is NULL). */
 void retained_cancel(struct session *session, struct span filter);
+/* The session moves: its fetches stop here, and go on at its next owner. */
+void retained_leave(struct session *session);
+void retained_arrive(struct worker *worker, struct session *session);
 /* One slice of each fetch under way. Called by worker_finish(); returns whether there is more to
  * do at once. */
 bool retained_work(struct worker *worker, uint64_t now);

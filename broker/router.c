@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * See router.h. Matching takes this worker's reading lock only when the cache does not know the
- * topic, and lets it go before anything is offered: no lock is
- * held while a connection is flushed. A retained message is set, matched and posted under its
- * shard's lock instead, without any flush.
+ * topic, and lets it go before anything is offered: no lock is held while a connection is flushed.
+ * A retained message is set, matched and posted under its shard's lock instead, without any flush.
  */
 #include "broker/router.h"
 
@@ -68,13 +67,14 @@ static uint8_t merged_options(uint8_t a, uint8_t b)
 }
 
 /* One hit from several subscriptions of one session: highest QoS and all identifiers
- * [MQTT5-3.3.4-2, MQTT5-3.3.4-3]. `skip` leaves out
- * those with No Local. Returns false when nothing is left. */
+ * [MQTT5-3.3.4-2, MQTT5-3.3.4-3]. `skip` leaves out those with No Local. Returns false when nothing
+ * is left. */
 static bool merge(const struct tree_entry *entries, size_t count, bool skip, struct hit *ret_hit)
 {
-    uint32_t few[QUADRATIC_UP_TO], *ids = count > QUADRATIC_UP_TO ? malloc(count * sizeof *ids) : few;
+    uint32_t few[QUADRATIC_UP_TO],
+        *ids = count > QUADRATIC_UP_TO ? malloc(count * sizeof *ids) : few;
     uint32_t id_count = 0;
-    struct hit hit = {.target = entries[0].subscriber, .kind = entries[0].kind};
+    struct hit hit = { .target = entries[0].subscriber, .kind = entries[0].kind };
     bool any = false;
     for (size_t i = 0; i < count; i++) {
         if (skip && (entries[i].options & MQTT_SUB_NO_LOCAL))
@@ -90,7 +90,8 @@ static bool merge(const struct tree_entry *entries, size_t count, bool skip, str
         hit.ids = sub_ids_new(ids, id_count); /* without memory the delivery has none */
     if (ids != few)
         free(ids);
-    *ret_hit = hit;
+    if (any) /* there is room for as many hits as entries, and no more */
+        *ret_hit = hit;
     return any;
 }
 
@@ -113,8 +114,8 @@ static uint32_t merge_target(const struct tree_entry *entries, size_t count, str
 
 static struct match_result *merge_all(struct found *found)
 {
-    struct match_result *result =
-        malloc(sizeof *result + found->count * sizeof(struct hit)); /* never more hits than entries */
+    struct match_result *result = malloc(
+        sizeof *result + found->count * sizeof(struct hit)); /* never more hits than entries */
     CHECK(result);
     result->count = 0;
     gather(found);
@@ -122,8 +123,7 @@ static struct match_result *merge_all(struct found *found)
         for (end = first + 1; end < found->count; end++)
             if (found->at[end].subscriber != found->at[first].subscriber)
                 break;
-        result->count +=
-            merge_target(&found->at[first], end - first, &result->hits[result->count]);
+        result->count += merge_target(&found->at[first], end - first, &result->hits[result->count]);
     }
     return result;
 }
@@ -135,7 +135,7 @@ static const struct match_result *match(struct worker *worker, struct span topic
     const struct match_result *known = match_cache_get(worker->matches, topic, generation);
     if (known)
         return known;
-    struct found found = {0};
+    struct found found = { 0 };
     lock_take(&worker->reading, RANK_TREE);
     generation = tree_generation(broker->tree);
     tree_match(broker->tree, topic, collect, &found);
@@ -154,9 +154,9 @@ void route_offer(struct worker *worker, struct session *session, struct delivery
     if (owner == worker && !session->arriving)
         session_offer(worker, session, delivery, now);
     else
-        worker_post(worker, owner,
-                    &(struct mail){
-                        .kind = MAIL_DELIVERY, .target = session, .delivery = *delivery });
+        worker_post(
+            worker, owner,
+            &(struct mail){ .kind = MAIL_DELIVERY, .target = session, .delivery = *delivery });
 }
 
 static struct mail mail_for_group(const struct hit *hit, struct message *message)
@@ -164,9 +164,7 @@ static struct mail mail_for_group(const struct hit *hit, struct message *message
     struct delivery delivery = { .message = message_ref(message),
                                  .qos = message->qos,
                                  .flags = message->retain ? DELIVERY_RETAIN : 0 };
-    return (struct mail){
-        .kind = MAIL_GROUP_MESSAGE, .target = hit->target, .delivery = delivery
-    };
+    return (struct mail){ .kind = MAIL_GROUP_MESSAGE, .target = hit->target, .delivery = delivery };
 }
 
 static struct mail mail_for_session(struct worker *worker, const struct hit *hit,
@@ -209,9 +207,8 @@ static uint32_t offer_to_all(struct worker *worker, const struct route *route, s
         const struct hit *hit = &result->hits[i];
         if (!applies(hit, route->publisher))
             continue;
-        struct mail mail = hit->kind == TREE_GROUP
-                               ? mail_for_group(hit, route->message)
-                               : mail_for_session(worker, hit, route->message);
+        struct mail mail = hit->kind == TREE_GROUP ? mail_for_group(hit, route->message)
+                                                   : mail_for_session(worker, hit, route->message);
         struct worker *owner = owner_of(&mail);
         if (owner == worker && own)
             mails_add(own, &mail);
@@ -222,9 +219,10 @@ static uint32_t offer_to_all(struct worker *worker, const struct route *route, s
 }
 
 /*
- * Set, matched and posted to other workers under the shard's lock, so that every mailbox has the values of a topic
- * in their order. What other workers set earlier, and have posted to this one, is offered before
- * this message is offered to this worker's own sessions: they too end on the stored value.
+ * Set, matched and posted to other workers under the shard's lock, so that every mailbox has the
+ * values of a topic in their order. What other workers set earlier, and have posted to this one, is
+ * offered before this message is offered to this worker's own sessions: they too end on the stored
+ * value.
  */
 static uint32_t route_retained(struct worker *worker, const struct route *route)
 {
@@ -260,13 +258,11 @@ void route_change(struct worker *worker, struct filter_change *changes, size_t c
         lock_take(&broker->workers[i]->reading, RANK_TREE);
     for (size_t i = 0; i < count; i++) {
         struct filter_change *change = &changes[i];
-        change->result =
-            change->remove
-                ? tree_remove(broker->tree, change->filter, change->entry.subscriber)
-                : tree_insert(broker->tree, change->filter, &change->entry);
+        change->result = change->remove
+                             ? tree_remove(broker->tree, change->filter, change->entry.subscriber)
+                             : tree_insert(broker->tree, change->filter, &change->entry);
     }
-    atomic_store_explicit(&broker->generation, tree_generation(broker->tree),
-                          memory_order_release);
+    atomic_store_explicit(&broker->generation, tree_generation(broker->tree), memory_order_release);
     for (unsigned i = broker->worker_count; i > 0; i--)
         lock_drop(&broker->workers[i - 1]->reading, RANK_TREE);
 }

@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Routing: from a message to the sessions and groups that want it. Owns the topic tree and its
- * big-reader lock (a reader takes only its own worker's
- * lock, a writer all of them in order), and per worker a cache of match results that the tree's
- * generation keeps honest.
+ * big-reader lock (a reader takes only its own worker's lock, a writer all of them in order), and
+ * per worker a cache of match results that the tree's generation keeps honest.
  */
 #pragma once
 

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * See session.h. Limits, the coming and going of connections, and the end of a session.
- * Owner-only, but for session_new() and
- * session_free(), which nobody else can see yet or any more.
+ * See session.h. Limits, the coming and going of connections, and the end of a session. Owner-only,
+ * but for session_new() and session_free(), which nobody else can see yet or any more.
  */
 #include "broker/session.h"
 
@@ -58,8 +57,6 @@ void session_free(struct session *session)
 
 static void drop(struct worker *worker, struct session *session, struct delivery *delivery)
 {
-    if (delivery->flags & DELIVERY_SHARED)
-        group_credit(worker, delivery->member, 1);
     session->dropped++;
     STAT_ADD(&worker->stats, publish_dropped, 1);
     STAT_ADD(&worker->stats, queue_dropped, 1);
@@ -69,9 +66,8 @@ static void drop(struct worker *worker, struct session *session, struct delivery
 }
 
 /*
- * QoS 0 counts against everything that waits, QoS 1 and 2 only against their own kind: so a
- * flood at QoS 0 never displaces what was promised.
- * What came through a group was asked for (credit).
+ * QoS 0 counts against everything that waits, QoS 1 and 2 only against their own kind: so a flood
+ * at QoS 0 never displaces what was promised. What came through a group was asked for (credit).
  */
 static bool has_room(const struct config *config, const struct session *session,
                      const struct delivery *delivery)
@@ -166,8 +162,7 @@ static void clear_queue(struct worker *worker, struct session *session, struct d
 }
 
 /* Unacknowledged QoS 1 messages of a group go to another member; a QoS 2 delivery that has begun
- * stays
- * with this session [MQTT5-4.8.2-4, MQTT5-4.8.2-5]. */
+ * stays with this session [MQTT5-4.8.2-4, MQTT5-4.8.2-5]. */
 static void give_back(struct worker *worker, struct session *session)
 {
     struct deliveries shared = { 0 };
@@ -243,7 +238,7 @@ void session_leave(struct worker *worker, struct session *session)
 {
     session->phase = SESSION_LEAVING;
     wheel_cancel(&session->timer);
-    retained_cancel(session, (struct span){ 0 });
+    retained_leave(session);
     STAT_ADD(&worker->stats, sessions, -1);
     STAT_ADD(&worker->stats, subscriptions, -(int64_t)session->subscription_count);
 }

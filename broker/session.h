@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A session: what a client has here beyond one connection. Subscriptions, queued messages,
- * exchanges under way, and its
- * expiry. It belongs to one worker, its owner, and nobody else touches it: others post to the
- * owner's mailbox. It moves to another worker only by a
- * takeover (broker/takeover.c).
+ * exchanges under way, and its expiry. It belongs to one worker, its owner, and nobody else touches
+ * it: others post to the owner's mailbox. It moves to another worker only by a takeover
+ * (broker/takeover.c).
  */
 #pragma once
 
@@ -78,10 +77,9 @@ static inline struct span session_client_id(const struct session *session)
 }
 
 /*
- * Offers a delivery, which is taken over: it is queued, or dropped by a limit and counted.
- * Called by the owner only (router_offer() finds
- * out who that is). May flush the connection early when the queue fills up, unless
- * `worker->may_flush` forbids it.
+ * Offers a delivery, which is taken over: it is queued, or dropped by a limit and counted. Called
+ * by the owner only (route_offer() finds out who that is). May flush the connection early when the
+ * queue fills up, so no lock may be held.
  */
 void session_offer(struct worker *worker, struct session *session, struct delivery *delivery,
                    uint64_t now);
@@ -91,7 +89,7 @@ void session_offer(struct worker *worker, struct session *session, struct delive
 void session_attach(struct session *session, struct conn *conn, uint64_t now);
 void session_detach(struct worker *worker, struct session *session, uint64_t now);
 
-/* Another worker becomes the owner: no timer and no fetch stays here. */
+/* Another worker becomes the owner: no timer and no fetch goes on here. */
 void session_leave(struct worker *worker, struct session *session);
 
 /* Ends it: filters out of the tree, entry out of the table, then a fence, then it is freed. Not

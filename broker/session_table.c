@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * See session_table.h. A chained hash table whose links stand in the sessions. It owns the
- * sessions that are in it when the broker ends; until
- * then their workers do. Any thread; of a session it reads and writes only what is immutable or
- * its own (table_next).
+ * See session_table.h. A chained hash table whose links stand in the sessions. It owns the sessions
+ * that are in it when the broker ends; until then their workers do. Any thread; of a session it
+ * reads and writes only what is immutable or its own (table_next).
  */
 #include "broker/session_table.h"
 

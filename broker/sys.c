@@ -14,7 +14,14 @@
 #include <stddef.h>
 #include <stdlib.h>
 
-enum { VALUE_MAX = 64, TOPIC_MAX = 128, MINUTE = 60000, NUMBERS_MAX = 64, LOADS_MAX = 16, SPANS = 3 };
+enum {
+    VALUE_MAX = 64,
+    TOPIC_MAX = 128,
+    MINUTE = 60000,
+    NUMBERS_MAX = 64,
+    LOADS_MAX = 16,
+    SPANS = 3
+};
 
 #define SYS "$SYS/broker/"
 
@@ -24,6 +31,7 @@ enum { VALUE_MAX = 64, TOPIC_MAX = 128, MINUTE = 60000, NUMBERS_MAX = 64, LOADS_
 struct sys {
     uint64_t started, last; /* milliseconds */
     uint64_t clients_maximum;
+    char version[VALUE_MAX];
     char numbers[NUMBERS_MAX][VALUE_MAX]; /* as published last */
     char loads[LOADS_MAX][SPANS][VALUE_MAX];
     uint64_t before[LOADS_MAX];
@@ -130,7 +138,8 @@ enum {
     NUMBERS = sizeof numbers / sizeof *numbers,
     LOADS = sizeof loads / sizeof *loads,
 };
-static_assert((int)NUMBERS <= (int)NUMBERS_MAX && (int)LOADS <= (int)LOADS_MAX, "what was published has no room");
+static_assert((int)NUMBERS <= (int)NUMBERS_MAX && (int)LOADS <= (int)LOADS_MAX,
+              "what was published has no room");
 
 static const struct {
     const char *name;
@@ -197,6 +206,10 @@ static void sys_timer(struct timer *timer, uint64_t now)
     struct sys *sys = worker->sys;
     uint64_t interval = worker->config->sys_interval;
     char value[VALUE_MAX];
+    if (interval == 0)
+        return;
+    snprintf(value, sizeof value, "noctule version %s", worker->broker->env.version);
+    publish_changed(worker, SYS "version", value, sys->version, now);
     snprintf(value, sizeof value, "%" PRIu64 " seconds", (now - sys->started) / 1000);
     publish(worker, SYS "uptime", value, now);
     publish_numbers(worker, now);
@@ -204,21 +217,23 @@ static void sys_timer(struct timer *timer, uint64_t now)
         for (size_t i = 0; i < LOADS; i++)
             publish_load(worker, i, (double)(now - sys->last) / MINUTE, now);
     sys->last = now;
-    if (interval)
-        wheel_set(&worker->wheel, timer, now + interval * 1000);
+    wheel_set(&worker->wheel, timer, now + interval * 1000);
 }
 
 void sys_start(struct worker *worker)
 {
-    char value[VALUE_MAX];
     worker->sys = calloc(1, sizeof *worker->sys);
     CHECK(worker->sys);
     worker->sys->started = worker->sys->last = worker->now;
     worker->sys_timer.fire = sys_timer;
-    if (worker->config->sys_interval == 0)
+    sys_timer(&worker->sys_timer, worker->now);
+}
+
+void sys_reload(struct worker *worker)
+{
+    if (!worker->sys)
         return;
-    snprintf(value, sizeof value, "noctule version %s", worker->broker->env.version);
-    publish(worker, SYS "version", value, worker->now);
+    wheel_cancel(&worker->sys_timer);
     sys_timer(&worker->sys_timer, worker->now);
 }
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * See takeover.h. Runs on workers; a session's fields are touched by its owner alone, and what
- * the next owner needs before the hand-over (held
- * deliveries, queued claims) stands in fields of its own.
+ * See takeover.h. Runs on workers; a session's fields are touched by its owner alone, and what the
+ * next owner needs before the hand-over (held deliveries, queued claims) stands in fields of its
+ * own.
  */
 #include "broker/takeover.h"
 
@@ -147,6 +147,7 @@ void claim_answered(struct worker *worker, struct claim *claim, uint64_t now)
         return;
     }
     session->arriving = false;
+    retained_arrive(worker, session);
     STAT_ADD(&worker->stats, sessions, 1);
     STAT_ADD(&worker->stats, subscriptions, session->subscription_count);
     struct deliveries held = session->held;

@@ -1,10 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A CONNECT claims its session, asynchronously: from the session table when nobody has it, else
- * from the worker that owns it. The owner ends the old connection,
- * names the new owner, puts up a fence, and then hands the session over. So nothing is lost,
- * doubled or reordered, and two connections of one client
- * are never served at once. Several claims queue at whoever is the owner.
+ * from the worker that owns it. The owner ends the old connection, names the new owner, puts up a
+ * fence, and then hands the session over. So nothing is lost, doubled or reordered, and two
+ * connections of one client are never served at once. Several claims queue at whoever is the owner.
  *
  *     claimant B            owner A                    others
  *     claim ───────────────► ends the connection

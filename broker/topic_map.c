@@ -1,14 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A map from topic name to value with two indexes over the same items: a hash table for get and
- * overwrite, a B+ tree
- * (topic_order.h) for scans. It owns the items and both indexes; topics and values are borrowed.
- * Runs under the lock of
- * whoever owns the map, and calls nobody back but the visitor of a scan.
+ * overwrite, a B+ tree (topic_order.h) for scans. It owns the items and both indexes; topics and
+ * values are borrowed. Runs under the lock of whoever owns the map, and calls nobody back but the
+ * visitor of a scan.
  *
- * A scan knows only the place where it goes on. For each topic that it meets there, compare()
- * says whether the topic
- * matches, and where the next one that may match can stand; so with the filter "+/x/temp"
+ * A scan knows only the place where it goes on. For each topic that it meets there, compare() says
+ * whether the topic matches, and where the next one that may match can stand; so with the filter
+ * "+/x/temp"
  *
  *     d1/a/temp → at d1/x/temp, which matches → past d1 → d2/a/temp → at d2/x/temp …
  */
@@ -252,9 +251,8 @@ static size_t level_length(struct span text, size_t at)
     return (slash ? (size_t)(slash - text.data) : text.len) - at;
 }
 
-/* The levels of the filter from `at` on, up to its first wildcard; with the '/' before that,
- * unless that is a '#', which
- * matches the level above as well. */
+/* The levels of the filter from `at` on, up to its first wildcard; with the '/' before that, unless
+ * that is a '#', which matches the level above as well. */
 static struct span literal_levels(struct span filter, size_t at)
 {
     size_t end = at;
@@ -275,9 +273,8 @@ static int compare_levels(struct span a, struct span b)
     return order ? order : (a.len > b.len) - (a.len < b.len);
 }
 
-/* Nothing more can match below the last level that a '+' matched (after it there is one way
- * only), or at all if there is
- * none. */
+/* Nothing more can match below the last level that a '+' matched (after it there is one way only),
+ * or at all if there is none. */
 static void leap_past(struct topic_cursor *cursor, struct span topic, size_t plus_end)
 {
     if (plus_end == SIZE_MAX)
@@ -287,9 +284,8 @@ static void leap_past(struct topic_cursor *cursor, struct span topic, size_t plu
 }
 
 /*
- * Does the topic match? And moves the cursor behind it, to the first place where another topic
- * may match. There is room
- * in the cursor for topic, filter and a '/'.
+ * Does the topic match? And moves the cursor behind it, to the first place where another topic may
+ * match. There is room in the cursor for topic, filter and a '/'.
  */
 static bool compare(struct span filter, struct span topic, struct topic_cursor *cursor)
 {

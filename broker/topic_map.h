@@ -1,15 +1,13 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * An ordered map from topic name to an opaque value, for retained messages: get and overwrite by
- * the exact topic are a
- * hash lookup; a scan visits the topics that a filter matches, in slices, and leaps over ranges
- * that cannot match.
+ * the exact topic are a hash lookup; a scan visits the topics that a filter matches, in slices, and
+ * leaps over ranges that cannot match.
  *
  * The order is level by level: bytes are compared with '/' below every other byte, so that "a",
- * "a/b" and "a/b/c" stand
- * together and before "a!". The map owns its index; the values, and the topics that it borrows
- * from them, belong to the
- * caller. No lock, no thread of its own: the retained store guards each shard.
+ * "a/b" and "a/b/c" stand together and before "a!". The map owns its index; the values, and the
+ * topics that it borrows from them, belong to the caller. No lock, no thread of its own: the
+ * retained store guards each shard.
  */
 #pragma once
 
@@ -26,12 +24,10 @@ void topic_map_free(struct topic_map *map); /* leaves the values alone */
 void *topic_map_get(const struct topic_map *map, struct span topic);
 
 /*
- * Puts `value` (not NULL) at a valid topic name. `topic` is borrowed, from the value as a rule:
- * its bytes must stay
- * until the value is removed or replaced. On success `*ret_old` is the value that was replaced,
- * or NULL, and the map
- * does not refer to the old one's topic any more. False: no memory, nothing has changed (never
- * when the topic is there).
+ * Puts `value` (not NULL) at a valid topic name. `topic` is borrowed, from the value as a rule: its
+ * bytes must stay until the value is removed or replaced. On success `*ret_old` is the value that
+ * was replaced, or NULL, and the map does not refer to the old one's topic any more. False: no
+ * memory, nothing has changed (never when the topic is there).
  */
 MUST_USE bool topic_map_set(struct topic_map *map, struct span topic, void *value, void **ret_old);
 
@@ -76,17 +72,15 @@ enum topic_scan_end {
 };
 
 /*
- * Visits topics that match, in order, from where the cursor stands, and moves the cursor. A
- * topic that stays in the map
- * from the first slice to the last is visited exactly once; one that comes or goes meanwhile, at
- * most once. Topics that
- * begin with '$' do not match a filter that begins with a wildcard [MQTT5-4.7.2-1].
+ * Visits topics that match, in order, from where the cursor stands, and moves the cursor. A topic
+ * that stays in the map from the first slice to the last is visited exactly once; one that comes or
+ * goes meanwhile, at most once. Topics that begin with '$' do not match a filter that begins with a
+ * wildcard [MQTT5-4.7.2-1].
  */
 MUST_USE enum topic_scan_end topic_map_scan(const struct topic_map *map,
                                             const struct topic_scan *scan,
                                             struct topic_cursor *cursor);
 
 /* Visits everything, in no order, until the visitor returns false. It may free the values when
- * topic_map_free() is all
- * that follows. */
+ * topic_map_free() is all that follows. */
 void topic_map_each(const struct topic_map *map, topic_visit_fn *visit, void *ctx);

@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The B+ tree behind a topic map. Topics of one map look alike ("plant/7/sensor/1042/temp"), and
- * comparing two means two
- * cache misses, so a page keeps for each key the eight bytes that follow what all its keys
- * share; a search compares
- * those and looks at a topic only where they are equal:
+ * comparing two means two cache misses, so a page keeps for each key the eight bytes that follow
+ * what all its keys share; a search compares those and looks at a topic only where they are equal:
  *
  *     page: skip 9 │ heads │ "sensor/1"  "sensor/3"  "valve/2"  …     ← bytes 9 to 16
  * │ keys  │  item        item        item      …     ← leaf: the items; above: smallest item of
@@ -12,9 +10,8 @@
  *                  │ child │  page        page        page      …     ← above the leaves only
  *
  * Leaves are linked from left to right. Pages other than the root stay a quarter full, except a
- * leaf that was begun at the
- * right end. Runs where the map runs; must not keep an item that was removed, also not as a key
- * above the leaves.
+ * leaf that was begun at the right end. Runs where the map runs; must not keep an item that was
+ * removed, also not as a key above the leaves.
  */
 #include "broker/topic_order.h"
 
@@ -275,8 +272,7 @@ static bool spares_new(struct topic_order *order, const struct way *way, struct 
 }
 
 /* Moves the right half of a full page to `right` and puts the key where it belongs. At the right
- * end of the map the
- * page stays full, so that topics that arrive in order fill their pages. */
+ * end of the map the page stays full, so that topics that arrive in order fill their pages. */
 static void split(struct topic_page *page, struct topic_page *right, unsigned at,
                   struct topic_item *key, struct topic_page *child)
 {

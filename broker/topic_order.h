@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The order of a topic map, seen by topic_map.c alone: a B+ tree of items, sorted level by
- * level. It owns its pages, not
- * the items. No lock, no thread: as the map.
+ * The order of a topic map, seen by topic_map.c alone: a B+ tree of items, sorted level by level.
+ * It owns its pages, not the items. No lock, no thread: as the map.
  */
 #pragma once
 

@@ -3,17 +3,15 @@
  * The timer wheel. One worker owns it; callbacks run on that worker, inside wheel_advance().
  *
  * A due time is a number of ticks, written in digits of six bits. A timer stands on the level of
- * the highest digit in
- * which its tick differs from the wheel's, in the slot of that digit; so it is moved down at
- * most once a level, and
- * every slot in use stands ahead of the wheel's own digit on its level:
+ * the highest digit in which its tick differs from the wheel's, in the slot of that digit; so it is
+ * moved down at most once a level, and every slot in use stands ahead of the wheel's own digit on
+ * its level:
  *
  * wheel at 12 07 | timer at 12 31: level 0, slot 31 | timer at 14 02: level 1, slot 14, moved
  * down at 14 00
  *
  * The first slot in use on the lowest level in use is therefore the next thing to happen, and a
- * jump over any time
- * costs only the slots that are in use.
+ * jump over any time costs only the slots that are in use.
  */
 #include "broker/wheel.h"
 

@@ -1,14 +1,12 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A hierarchical timer wheel: a worker has hundreds of thousands of timers (keep-alive, connect
- * time-out, expiry, wills),
- * most of which are moved or cancelled before they fire, so setting and cancelling cost a few
- * instructions whatever
- * their number. The wheel owns no memory but its own; timers are embedded in what they belong to.
+ * time-out, expiry, wills), most of which are moved or cancelled before they fire, so setting and
+ * cancelling cost a few instructions whatever their number. The wheel owns no memory but its own;
+ * timers are embedded in what they belong to.
  *
- * It belongs to one worker, takes no lock and reads no clock: time comes in as milliseconds of
- * any clock that does not
- * run backwards.
+ * It belongs to one worker, takes no lock and reads no clock: time comes in as milliseconds of any
+ * clock that does not run backwards.
  */
 #pragma once
 
@@ -62,15 +60,13 @@ static inline bool timer_armed(const struct timer *timer)
 }
 
 /*
- * Fires everything that is due at `now`, by due time (in any order within a tick). A callback
- * may set and cancel any
- * timer: one that it sets to a time between the tick that is firing and `now` fires in the same
- * call; one that it sets
- * to that tick or an earlier one fires at the next call. Returns how many fired.
+ * Fires everything that is due at `now`, by due time (in any order within a tick). A callback may
+ * set and cancel any timer: one that it sets to a time between the tick that is firing and `now`
+ * fires in the same call; one that it sets to that tick or an earlier one fires at the next call.
+ * Returns how many fired.
  */
 size_t wheel_advance(struct wheel *wheel, uint64_t now);
 
-/* When wheel_advance() should be called next: a time that has come already if a timer is
- * overdue, UINT64_MAX if none is
- * armed. May be too early (there is nothing to fire then), never too late. */
+/* When wheel_advance() should be called next: a time that has come already if a timer is overdue,
+ * UINT64_MAX if none is armed. May be too early (there is nothing to fire then), never too late. */
 uint64_t wheel_next(struct wheel *wheel);

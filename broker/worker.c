@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * One worker's turn: mail in, timers, and at the end mail out, the store batch, retained slices,
- * and every connection with
- * output flushed. Runs on the worker's thread, but for worker_post_now(), which any thread may
- * call.
+ * and every connection with output flushed. Runs on the worker's thread, but for worker_post_now(),
+ * which any thread may call.
  */
 #include "broker/worker.h"
 
@@ -193,6 +192,7 @@ static void take_config(struct worker *worker, struct mail *mail)
 {
     config_unref(worker->config);
     worker->config = mail->target;
+    sys_reload(worker);
 }
 
 /* Connections that become ready meanwhile have their turn next time. */
@@ -209,8 +209,8 @@ static void flush_ready(struct worker *worker)
 }
 
 /*
- * The end, in two steps, so that wills reach those who are still connected: every worker routes the wills of its own connections; the last
- * of them tells all to close.
+ * The end, in two steps, so that wills reach those who are still connected: every worker routes the
+ * wills of its own connections; the last of them tells all to close.
  */
 static void take_stop(struct worker *worker, struct mail *mail)
 {
@@ -288,16 +288,19 @@ void worker_take_in(struct worker *worker)
     lock_drop(&mailbox->lock, RANK_MAILBOX);
 }
 
-/* Early is harmless for a delivery: it only joins a queue, or what is held for a session that arrives. */
+/* Early is harmless for a delivery: it only joins a queue, or what is held for a session that
+ * arrives. */
 void worker_offer_taken(struct worker *worker)
 {
-    for (size_t i = worker->inbox_at; i < worker->inbox.count; i++) {
+    size_t i = worker->inbox_at > worker->inbox_offered ? worker->inbox_at : worker->inbox_offered;
+    for (; i < worker->inbox.count; i++) {
         struct mail mail = worker->inbox.at[i];
         if (mail.kind != MAIL_DELIVERY)
             continue;
         worker->inbox.at[i].kind = MAIL_DONE;
         take_delivery(worker, &mail);
     }
+    worker->inbox_offered = i;
 }
 
 static void handle_inbox(struct worker *worker)
@@ -307,7 +310,7 @@ static void handle_inbox(struct worker *worker)
         if (handlers[mail.kind])
             handlers[mail.kind](worker, &mail);
     }
-    worker->inbox.count = worker->inbox_at = 0;
+    worker->inbox.count = worker->inbox_at = worker->inbox_offered = 0;
 }
 
 void worker_receive(struct worker *worker, uint64_t now)

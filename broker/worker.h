@@ -28,10 +28,9 @@ void worker_receive(struct worker *worker, uint64_t now);
 void worker_tick(struct worker *worker, uint64_t now);
 
 /*
- * Ends a turn: hands collected messages to other workers, pushes the store batch, and flushes
- * every connection that has output
- * (link->ops->flush). Returns whether there is more to do at once (then do not sleep, call it
- * again next turn).
+ * Ends a turn: hands collected messages to other workers, pushes the store batch, and flushes every
+ * connection that has output (link->ops->flush). Returns whether there is more to do at once (then
+ * do not sleep, call it again next turn).
  */
 bool worker_finish(struct worker *worker, uint64_t now);
 

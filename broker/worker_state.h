@@ -44,6 +44,7 @@ struct worker {
     uint64_t now;          /* (o) of the call that is running */
 
     struct mails inbox;     /* (o) what was taken out of the mailbox */
+    size_t inbox_offered;   /* (o) deliveries before it have been offered early */
     size_t inbox_at;        /* (o) the next to be handled */
     struct mails *outboxes; /* (o) one per worker */
     struct wheel wheel;     /* (o) */
@@ -56,7 +57,7 @@ struct worker {
     struct list graveyard; /* (o) sessions that are freed in slices */
     struct list credits;   /* (o) memberships whose free places are not reported yet, group.h */
     struct list busy_groups; /* (o) groups that may have something to hand out */
-    bool stopping;         /* (o) connections that arrive now are closed */
+    bool stopping;           /* (o) connections that arrive now are closed */
 
     uint64_t submitted, durable;   /* (o) store positions; see store/store.h */
     struct store_batch *batch;     /* (o) this turn's, NULL when empty */
@@ -66,13 +67,12 @@ struct worker {
     struct match_cache *matches; /* (o) see router.h */
     struct stats stats; /* (a) relaxed counters, written by the owner, read by worker 0 for $SYS */
     uint64_t random_state[2]; /* (o) */
-    struct sys *sys;             /* (o) worker 0: see sys.c */
+    struct sys *sys;          /* (o) worker 0: see sys.c */
     struct timer sys_timer;   /* (o) worker 0: $SYS */
 };
 
 /* Posts a mail to `target`: into this turn's outbox, or handled at once when it is this worker
- * itself and nothing older is on its way (kinds that
- * may be handled inside another handler). */
+ * itself and nothing older is on its way (kinds that may be handled inside another handler). */
 void worker_post(struct worker *worker, struct worker *target, const struct mail *mail);
 /* Hands the outboxes over now. */
 void worker_flush_outboxes(struct worker *worker);
@@ -101,9 +101,9 @@ struct worker *worker_new(struct broker *broker, unsigned index, uint64_t now);
 void worker_free(struct worker *worker);
 
 /*
- * The fence: when `passed` is called (on the worker that put it up), everything that any worker
- * had matched or collected before has been
- * received. With one worker it is called at the end of the turn.
+ * The fence: when `passed` is called (on the worker that put it up), everything that any worker had
+ * matched or collected before has been received. With one worker it is called at the end of the
+ * turn.
  */
 struct fence {
     struct list node; /* with one worker */

@@ -284,9 +284,13 @@ enum err loop_init(struct loop *loop, struct server *server, unsigned index,
     if (loop->wake_fd < 0 || !loop->scratch)
         return ERR_NO_MEMORY;
     enum err err;
-    if ((err = make_handles(loop)) || (err = make_context(loop, config)))
+    if ((err = make_handles(loop)) || (err = make_context(loop, config)) ||
+        (err = make_vhosts(loop, config)))
         return err;
-    return make_vhosts(loop, config);
+    /* The library begins its own work (it looks at the certificates' dates) while there is one
+     * thread. */
+    uv_run(&loop->uv, UV_RUN_NOWAIT);
+    return ERR_OK;
 }
 
 void loop_attach_worker(struct loop *loop, struct worker *worker)

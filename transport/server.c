@@ -104,6 +104,22 @@ static void stop(struct server *server, const char *why)
     uv_timer_start(&server->stop_timer, on_stop_time, STOP_TIME, 0);
 }
 
+/* ---- what libwebsockets says ----------------------------------------------------------------- */
+
+/* What libwebsockets says about itself, and about mistakes of peers: it makes no difference. */
+static void log_library(int level, const char *line)
+{
+    size_t len = strcspn(line, "\n");
+    log_emit(LEVEL_WEBSOCKETS, "libwebsockets: %s%.*s", level == LLL_ERR ? "error: " : "", (int)len,
+             line);
+}
+
+/* It composes its lines before we can drop them, so it is told. */
+static void set_library_log(void)
+{
+    lws_set_log_level(log_wants(LEVEL_WEBSOCKETS) ? LLL_ERR | LLL_WARN : 0, log_library);
+}
+
 /* ---- reload ---------------------------------------------------------------------------------- */
 
 static void log_problems(struct problems *problems)
@@ -160,6 +176,7 @@ static void reload(struct server *server)
         log_emit(LEVEL_ERROR, "The configuration was not reloaded, the old one stays in use.");
     }
     reopen_logs(server);
+    set_library_log();
     reload_certificates(server);
 }
 
@@ -261,18 +278,10 @@ static enum err check_tls(struct server *server)
     return ERR_OK;
 }
 
-/* What libwebsockets says about itself; what it says about mistakes of peers is the same to it. */
-static void log_library(int level, const char *line)
-{
-    size_t len = strcspn(line, "\n");
-    log_emit(LEVEL_WEBSOCKETS, "libwebsockets: %s%.*s", level == LLL_ERR ? "error: " : "", (int)len,
-             line);
-}
-
 static enum err open_loops(struct server *server)
 {
     unsigned count = workers_wanted(server);
-    lws_set_log_level(LLL_ERR | LLL_WARN, log_library);
+    set_library_log();
     server->loops = calloc(count, sizeof *server->loops);
     if (!server->loops)
         return ERR_NO_MEMORY;

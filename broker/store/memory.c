@@ -34,13 +34,14 @@ static void memory_free(struct store *store)
     free(store);
 }
 
-static const struct store_ops memory_ops = {
-    .submit = submit, .collect = collect, .free = memory_free};
+static const struct store_ops memory_ops = { .submit = submit,
+                                             .collect = collect,
+                                             .free = memory_free };
 
 struct store *memory_store_new(void)
 {
     struct store *store = calloc(1, sizeof *store);
     CHECK(store);
-    *store = (struct store){.ops = &memory_ops, .keeps = false};
+    *store = (struct store){ .ops = &memory_ops, .keeps = false };
     return store;
 }

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The store, asynchronous: a worker hands over the operations of one turn and is told, later and
- * on its own thread, up to which of its batches everything is durable.
- * No call returns stored data. store/memory.c keeps nothing and completes at the end of the
- * turn; the tests have a store that delays, fails and withholds.
+ * The store, asynchronous: a worker hands over the operations of one turn and is told, later and on
+ * its own thread, up to which of its batches everything is durable. No call returns stored data.
+ * store/memory.c keeps nothing and completes at the end of the turn; the tests have a store that
+ * delays, fails and withholds.
  *
  * Positions are per worker: batch n is the worker's n-th. Completions of one worker come in
  * order; those of different workers may come in any.
@@ -48,9 +48,9 @@ struct store_ops {
     /* Takes the batch over. Must not complete it inside the call: the worker asks with
      * collect(). */
     void (*submit)(struct store *store, unsigned worker, struct store_batch *batch);
-    /* The position up to which this worker's batches are finished, and whether the newest of
-     * them failed. Called on the worker's thread
-     * at the end of each turn and when it is woken up (the store calls worker wake for that). */
+    /* The position up to which this worker's batches are finished, and whether the newest of them
+     * failed. Called on the worker's thread at the end of each turn and when it is woken up (the
+     * store calls worker wake for that). */
     uint64_t (*collect)(struct store *store, unsigned worker, bool *ret_failed);
     void (*free)(struct store *store);
 };
