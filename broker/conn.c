@@ -107,7 +107,9 @@ static void say_goodbye(struct conn *conn, enum conn_end end, enum mqtt_reason r
 {
     if (end == END_DISCONNECT || end == END_DISCONNECT_WITH_WILL || end == END_NETWORK)
         return;
-    if (conn->version != MQTT_V5 || conn->phase != CONN_OPEN || !conn->connack_sent)
+    bool welcomed = conn->connack_sent ||
+                    conn->replies.count > 0; /* CONNACK is the first in line */
+    if (conn->version != MQTT_V5 || conn->phase != CONN_OPEN || !welcomed)
         return;
     uint8_t *packet = malloc(4);
     if (!packet)

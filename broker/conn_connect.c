@@ -78,6 +78,8 @@ static struct demand check_connect(const struct conn *conn, const struct mqtt_co
     if (!listener->allow_anonymous)
         return (struct demand){ MQTT_NOT_AUTHORIZED,
                                 "is not authorised: this listener allows nobody" };
+    if (connect->has_will && topic_is_ours(connect->will.topic))
+        return (struct demand){ MQTT_NOT_AUTHORIZED, "its will is for the broker's own topics" };
     if (connect->has_will && connect->will.qos > listener->max_qos)
         return (struct demand){ MQTT_QOS_NOT_SUPPORTED, "its will's QoS is above max_qos" };
     if (connect->has_will && connect->will.retain && !conn->config->retain_available)

@@ -12,8 +12,6 @@
 
 #include <stdlib.h>
 
-#define SYS_PREFIX "$SYS"
-
 /* ---- PUBLISH ---- */
 
 /* Sets the topic from its alias, or the alias from the topic [MQTT5-3.3.2-8 to -12]. */
@@ -44,6 +42,15 @@ static enum mqtt_reason resolve_alias(struct conn *conn, struct mqtt_publish *pu
     return MQTT_SUCCESS;
 }
 
+/* The broker's own topics, which nobody else may publish to [MQTT5-4.7.2-1]. */
+bool topic_is_ours(struct span topic)
+{
+    static const char prefix[] = "$SYS";
+    size_t len = sizeof prefix - 1;
+    return topic.len >= len && memcmp(topic.data, prefix, len) == 0 &&
+           (topic.len == len || topic.data[len] == '/');
+}
+
 /* What ends the connection. */
 static enum mqtt_reason check_publish(struct conn *conn, const struct mqtt_publish *publish)
 {
@@ -62,11 +69,8 @@ static enum mqtt_reason check_publish(struct conn *conn, const struct mqtt_publi
 static enum mqtt_reason refuse_publish(const struct conn *conn, const struct mqtt_publish *publish)
 {
     const struct config *config = conn->config;
-    struct span topic = publish->topic;
-    size_t prefix = sizeof SYS_PREFIX - 1;
-    if (topic.len >= prefix && memcmp(topic.data, SYS_PREFIX, prefix) == 0 &&
-        (topic.len == prefix || topic.data[prefix] == '/'))
-        return MQTT_NOT_AUTHORIZED; /* the broker's own topics */
+    if (topic_is_ours(publish->topic))
+        return MQTT_NOT_AUTHORIZED;
     if (config->message_size_limit && publish->payload.len > config->message_size_limit)
         return MQTT_QUOTA_EXCEEDED;
     if (config->check_payload_format && mqtt_has(&publish->props, MQTT_PROP_PAYLOAD_FORMAT) &&
@@ -272,9 +276,7 @@ static enum mqtt_reason subscribe_one(struct conn *conn, const struct mqtt_subsc
     struct span share, plain = item->filter;
     if (!mqtt_topic_filter_valid(item->filter))
         return MQTT_TOPIC_FILTER_INVALID;
-    bool shared = conn->version == MQTT_V5 || item->filter.len > 7
-                      ? mqtt_share_split(item->filter, &share, &plain)
-                      : false;
+    bool shared = mqtt_share_split(item->filter, &share, &plain);
     uint8_t options = item->options;
     if ((options & MQTT_SUB_QOS) > conn->listener->max_qos)
         options = (uint8_t)((options & ~MQTT_SUB_QOS) | conn->listener->max_qos);

@@ -142,6 +142,7 @@ void conn_refuse(struct conn *conn, enum mqtt_reason reason, const char *why, ui
  * MQTT_SUCCESS. */
 typedef enum mqtt_reason packet_fn(struct conn *conn, const struct mqtt_frame *frame,
                                    struct span body, uint64_t now, const char **ret_why);
+bool topic_is_ours(struct span topic);  /* $SYS and below */
 packet_fn *conn_handler(unsigned type); /* NULL: a client may not send it */
 
 /* conn_out.c */
