@@ -155,17 +155,24 @@ static size_t assign_id(const struct conn *conn, char *id, size_t room)
     return len;
 }
 
+/* How a CONNECT that does not decode is answered; 0: not at all, as version 3 has no code for what
+ * is malformed [MQTT311-3.1.4-1]. */
+static uint8_t version_of_refusal(uint8_t version, enum mqtt_reason reason)
+{
+    bool has_code = reason == MQTT_UNSUPPORTED_PROTOCOL_VERSION ||
+                    reason == MQTT_CLIENT_IDENTIFIER_NOT_VALID;
+    if (version == MQTT_V5)
+        return MQTT_V5;
+    return has_code ? MQTT_V311 : 0;
+}
+
 void on_connect(struct conn *conn, struct span body, uint64_t now)
 {
     struct mqtt_connect connect;
     enum mqtt_reason reason = mqtt_decode_connect(body, &connect);
     conn->version = connect.version;
     if (reason != MQTT_SUCCESS) {
-        if (reason == MQTT_UNSUPPORTED_PROTOCOL_VERSION && conn->version < MQTT_V5)
-            conn->version = conn->version ? conn->version : MQTT_V311;
-        else if (conn->version != MQTT_V5)
-            conn->version =
-                0; /* a malformed CONNECT of version 3 gets no answer [MQTT311-3.1.4-1] */
+        conn->version = version_of_refusal(conn->version, reason);
         conn_refuse(conn, reason, "its CONNECT is not valid", now);
         return;
     }
