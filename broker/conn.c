@@ -314,11 +314,11 @@ static void feed(struct conn *conn, struct span rest, uint64_t now)
  * because of us. */
 void conn_watch_backlog(struct conn *conn, uint64_t now)
 {
-    bool behind = conn_is_behind(conn);
+    bool behind = conn_is_behind(conn) || (conn->publishes && conn->worker->congested);
     if (conn->phase != CONN_OPEN || behind == conn->paused)
         return;
     conn->paused = behind;
-    conn->stuck_since = behind ? now : 0;
+    conn->stuck_since = behind || conn->choked ? now : 0;
     if (!behind)
         conn->last_in = now; /* while we did not read, its keep-alive stood still */
     conn->link->ops->pause(conn->link, behind);
@@ -406,7 +406,7 @@ void conn_choked(struct conn *conn, bool choked, uint64_t now)
     conn->choked = choked;
     if (conn->phase != CONN_OPEN)
         return;
-    conn->stuck_since = choked ? now : 0;
+    conn->stuck_since = choked || conn->paused ? now : 0;
     if (!choked)
         worker_ready(conn->worker, conn);
     conn_set_timer(conn);

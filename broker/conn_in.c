@@ -158,6 +158,7 @@ static enum mqtt_reason on_publish(struct conn *conn, const struct mqtt_frame *f
     if ((reason = mqtt_decode_publish(frame->flags, body, conn->version, &publish)) ||
         (reason = resolve_alias(conn, &publish)) || (reason = check_publish(conn, &publish)))
         return reason;
+    conn->publishes = true;
     STAT_ADD(&conn->worker->stats, publish_received, 1);
     STAT_ADD(&conn->worker->stats, publish_bytes_received, publish.payload.len);
     enum mqtt_reason refused = refuse_publish(conn, &publish);

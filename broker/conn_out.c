@@ -188,11 +188,12 @@ bool conn_is_behind(const struct conn *conn)
 {
     const struct reply_line *line = &conn->replies;
     uint32_t limit = UNREAD_AT;
-    if (line->count == 0 || reply_at(line, 0)->wait <= conn->worker->durable)
+    if (line->count == 0)
         return false;
+    bool stuck = conn->choked || reply_at(line, 0)->wait > conn->worker->durable;
     if (conn->version == MQTT_V5 && conn->config->max_inflight_messages)
         limit = conn->config->max_inflight_messages;
-    return line->count >= limit;
+    return stuck && line->count >= limit;
 }
 
 /* ---- deliveries ---- */

@@ -83,6 +83,7 @@ struct conn {
     uint8_t version; /* 0 before CONNECT */
     bool bridge, clean_start, connack_sent, counted;
     bool problem_information; /* reason strings may be sent */
+    bool publishes;           /* has sent a PUBLISH */
     bool paused, choked;
     bool assigned;             /* the client identifier is ours */
     bool lost;                 /* nothing can be sent any more */

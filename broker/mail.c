@@ -7,9 +7,9 @@
 
 #include <stdlib.h>
 
-enum { FIRST_ROOM = 16 };
+enum { FIRST_ROOM = 16, KEEP_ROOM = 4096 };
 
-/* Room for one more element. The array never shrinks: outboxes are used again every turn. */
+/* Room for one more element. */
 static void *grow(void *at, size_t count, size_t *room, size_t size)
 {
     if (count < *room)
@@ -24,6 +24,15 @@ void mails_add(struct mails *mails, const struct mail *mail)
 {
     mails->at = grow(mails->at, mails->count, &mails->room, sizeof *mail);
     mails->at[mails->count++] = *mail;
+}
+
+void mails_clear(struct mails *mails)
+{
+    mails->count = 0;
+    if (mails->room <= KEEP_ROOM)
+        return;
+    free(mails->at);
+    *mails = (struct mails){ 0 };
 }
 
 void deliveries_add(struct deliveries *deliveries, const struct delivery *delivery)

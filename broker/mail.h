@@ -53,10 +53,14 @@ struct deliveries { /* the same of deliveries */
 
 /* Both abort without memory: the sizes are bounded by what one turn can take in. */
 void mails_add(struct mails *mails, const struct mail *mail);
+/* Empties the array; what a burst has made large is given back. */
+void mails_clear(struct mails *mails);
 void deliveries_add(struct deliveries *deliveries, const struct delivery *delivery);
 
 struct mailbox {
     pthread_mutex_t lock; /* rank 4: mailbox */
     struct mails mails;   /* (L) */
+    atomic_size_t count;  /* (a) mails in it, as of the last change */
+    atomic_bool awaited;  /* (a) other workers wait for it to become emptier */
     atomic_bool armed;    /* (a) the owner has been woken up and has not come yet */
 };

@@ -17,7 +17,11 @@
 
 #include <stdlib.h>
 
-enum { BURY_SLICE = 4096 }; /* deliveries freed a turn */
+enum {
+    BURY_SLICE = 4096,    /* deliveries freed a turn */
+    MAILBOX_FULL = 65536, /* mails at which those who post leave their publishers unread */
+    MAILBOX_EMPTY = 8192, /* and at which they go on */
+};
 
 struct worker *worker_new(struct broker *broker, unsigned index, uint64_t now)
 {
@@ -115,6 +119,7 @@ void worker_post_now(struct worker *target, const struct mail *mail, size_t coun
     lock_take(&target->mailbox.lock, RANK_MAILBOX);
     for (size_t i = 0; i < count; i++)
         mails_add(&target->mailbox.mails, &mail[i]);
+    atomic_store(&target->mailbox.count, target->mailbox.mails.count);
     lock_drop(&target->mailbox.lock, RANK_MAILBOX);
     worker_wake(target);
 }
@@ -126,8 +131,34 @@ void worker_flush_outboxes(struct worker *worker)
         if (outbox->count == 0)
             continue;
         worker_post_now(worker->broker->workers[i], outbox->at, outbox->count);
-        outbox->count = 0;
+        mails_clear(outbox);
+        if (atomic_load(&worker->broker->workers[i]->mailbox.count) > MAILBOX_FULL)
+            worker->congested = true;
     }
+}
+
+/* Whether a mailbox is still too full; then its owner wakes everybody up when it has taken it in. */
+static bool is_full(struct worker *target)
+{
+    if (atomic_load(&target->mailbox.count) < MAILBOX_EMPTY)
+        return false;
+    atomic_store(&target->mailbox.awaited,
+                 true); /* and look again: it may just have been emptied */
+    return atomic_load(&target->mailbox.count) >= MAILBOX_EMPTY;
+}
+
+/* Publishers go on when the mailboxes of all other workers have become emptier. */
+static void watch_congestion(struct worker *worker, uint64_t now)
+{
+    struct broker *broker = worker->broker;
+    if (!worker->congested)
+        return;
+    for (unsigned i = 0; i < broker->worker_count; i++)
+        if (i != worker->index && is_full(broker->workers[i]))
+            return;
+    worker->congested = false;
+    for (struct list *node = worker->conns.next; node != &worker->conns; node = node->next)
+        conn_watch_backlog(CONTAINER_OF(node, struct conn, worker_node), now);
 }
 
 static void take_delivery(struct worker *worker, struct mail *mail)
@@ -284,8 +315,15 @@ void worker_take_in(struct worker *worker)
     lock_take(&mailbox->lock, RANK_MAILBOX);
     for (size_t i = 0; i < mailbox->mails.count; i++)
         mails_add(&worker->inbox, &mailbox->mails.at[i]);
-    mailbox->mails.count = 0;
+    mails_clear(&mailbox->mails);
+    atomic_store(&mailbox->count, 0);
     lock_drop(&mailbox->lock, RANK_MAILBOX);
+    if (!atomic_load(&mailbox->awaited))
+        return;
+    atomic_store(&mailbox->awaited, false);
+    for (unsigned i = 0; i < worker->broker->worker_count; i++)
+        if (i != worker->index)
+            worker_wake(worker->broker->workers[i]);
 }
 
 /* Early is harmless for a delivery: it only joins a queue, or what is held for a session that
@@ -310,7 +348,8 @@ static void handle_inbox(struct worker *worker)
         if (handlers[mail.kind])
             handlers[mail.kind](worker, &mail);
     }
-    worker->inbox.count = worker->inbox_at = worker->inbox_offered = 0;
+    mails_clear(&worker->inbox);
+    worker->inbox_at = worker->inbox_offered = 0;
 }
 
 void worker_receive(struct worker *worker, uint64_t now)
@@ -482,6 +521,7 @@ bool worker_finish(struct worker *worker, uint64_t now)
     group_work(worker, now);
     worker_flush_outboxes(worker);
     pass_fences(worker, now);
+    watch_congestion(worker, now);
     more |= bury_some(worker);
     return more || !list_empty(&worker->ready) || worker->batch || !list_empty(&worker->fences);
 }

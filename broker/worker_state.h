@@ -57,6 +57,7 @@ struct worker {
     struct list graveyard; /* (o) sessions that are freed in slices */
     struct list credits;   /* (o) memberships whose free places are not reported yet, group.h */
     struct list busy_groups; /* (o) groups that may have something to hand out */
+    bool congested;          /* (o) another worker's mailbox is full: publishers are left unread */
     bool stopping;           /* (o) connections that arrive now are closed */
 
     uint64_t submitted, durable;   /* (o) store positions; see store/store.h */

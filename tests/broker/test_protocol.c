@@ -29,7 +29,7 @@ TALK(test_connect_first_packet_is_another_closes, NULL, "a> c0 00", "a<", "a.")
 TALK(test_connect_twice_is_a_protocol_error, NULL,
      "a> {5}", "a< {ok5}", "a> {5}", "a< e0 01 82", "a.",
      "b> {311}", "b< {ok311}", "b> {311}", "b<", "b.")
-/* [MQTT5-3.2.0-1] [MQTT5-3.2.0-2] [MQTT311-3.2.0-1] */
+/* [MQTT5-3.2.0-1] [MQTT5-3.2.0-2] [MQTT311-3.2.0-1][MQTT5-3.1.4-5] [MQTT311-3.1.4-4] [MQTT5-3.2.2-22] [MQTT5-3.1.2-28] [MQTT5-4.12.0-6] [MQTT5-3.1.3-5] [MQTT311-3.1.3-5] */
 TALK(test_connect_connack_is_first_and_once, NULL,
      "a> {5} c0 00", "a< {ok5} d0 00", "b> {311} c0 00", "b< {ok311} d0 00")
 /* [MQTT311-3.1.2-2] [MQTT311-3.2.2-4] [MQTT311-3.2.2-5] */
@@ -38,7 +38,7 @@ TALK(test_connect_unknown_version_gets_return_code_1, NULL,
 /* [MQTT5-3.1.2-1] [MQTT311-3.1.2-1] */
 TALK(test_connect_other_protocol_name_is_refused, NULL,
      "a> 10 0d 0004 'HTTP' 04 02 0000 0001 'a'", "a< 20 02 00 01", "a.")
-/* [MQTT5-3.1.2-3] [MQTT311-3.1.2-3] [MQTT311-3.1.4-1] */
+/* [MQTT5-3.1.2-3] [MQTT311-3.1.2-3] [MQTT311-3.1.4-1][MQTT5-3.1.4-1] [MQTT5-3.14.0-1] [MQTT5-3.2.2-7] [MQTT5-3.2.2-6] [MQTT311-3.2.2-6] [MQTT5-4.13.2-1] */
 TALK(test_connect_reserved_flag_is_malformed, NULL,
      "a> 10 0e 0004 'MQTT' 05 03 0000 00 0001 'a'", "a< 20 03 00 81 00", "a.",
      "b> 10 0d 0004 'MQTT' 04 03 0000 0001 'b'", "b<", "b.")
@@ -51,12 +51,13 @@ TALK(test_connect_version_not_accepted_is_refused, "accept_protocol_versions 3,4
 /* [MQTT311-3.1.3-8] [MQTT311-3.1.3-9] */
 TALK(test_connect_v311_persistent_without_identifier_is_refused, NULL,
      "a> 10 0c 0004 'MQTT' 04 00 0000 0000", "a< 20 02 00 02", "a.")
-/* [MQTT311-3.1.3-6] [MQTT311-3.1.3-7] */
+/* [MQTT311-3.1.3-6] [MQTT311-3.1.3-7][MQTT5-3.1.3-6] */
 TALK(test_connect_v311_clean_without_identifier_is_served, NULL,
      "a> 10 0c 0004 'MQTT' 04 02 0000 0000", "a< 20 02 00 00")
+/* [MQTT5-3.1.3-8] */
 TALK(test_connect_without_identifier_can_be_forbidden, "allow_zero_length_clientid false",
      "a> 10 0d 0004 'MQTT' 05 02 0000 00 0000", "a< 20 03 00 85 00", "a.")
-/* [MQTT5-4.12.0-1] */
+/* [MQTT5-4.12.0-1][MQTT5-4.12.0-4] */
 TALK(test_connect_authentication_method_is_refused, NULL,
      "a> 10 13 0004 'MQTT' 05 02 0000 05 15 0002 'X1' 0001 'a'", "a< 20 03 00 8c 00", "a.")
 /* [MQTT5-4.12.0-7] */
@@ -69,12 +70,14 @@ TALK(test_packet_that_only_a_server_sends_is_a_protocol_error, NULL,
      "a> {5}", "a< {ok5}", "a> d0 00", "a< e0 01 82", "a.")
 /* [MQTT5-3.2.2-1] [MQTT5-3.1.2-4] [MQTT5-3.1.2-5] [MQTT5-3.1.2-6] [MQTT5-3.2.2-2] [MQTT5-3.2.2-3]
  */
+/* [MQTT5-3.1.4-4] [MQTT5-4.1.0-1] */
 TALK(test_session_present_says_what_is_there, NULL,
      "a> 10 13 0004 'MQTT' 05 00 0000 05 11 0000000a 0001 'a'", "a< {ok5}", "a!",
      "a> 10 13 0004 'MQTT' 05 00 0000 05 11 0000000a 0001 'a'", "a< 20 0e 01 00 0b 21 03e8 27 001e8480 22 000a", "a!",
      "a> 10 13 0004 'MQTT' 05 02 0000 05 11 0000000a 0001 'a'", "a< {ok5}")
 /* [MQTT311-3.1.2-4] [MQTT311-3.1.2-5] [MQTT311-3.1.2-6] [MQTT311-3.2.2-1] [MQTT311-3.2.2-2]
  * [MQTT311-3.2.2-3] */
+/* [MQTT311-3.1.3-2] [MQTT311-3.1.4-3] [MQTT311-4.1.0-1] [MQTT311-4.1.0-2] */
 TALK(test_session_v311_is_kept_without_clean_session, NULL,
      "a> 10 0d 0004 'MQTT' 04 00 0000 0001 'a'", "a< 20 02 00 00", "a> 82 06 0001 0001 't' 01", "a< 90 03 0001 01", "a!",
      "b> {311} 32 06 0001 't' 0009 'x'", "b< {ok311} 40 02 0009",
@@ -133,7 +136,7 @@ TALK(test_will_delayed_is_not_sent_when_the_client_is_back, NULL, WATCH,
 TALK(test_will_delayed_is_sent_when_the_client_starts_clean, NULL, WATCH,
      "a> 10 1f 0004 'MQTT' 05 06 0000 05 11 0000000a 0001 'a' 05 18 00000003 0001 't' 0001 'x'", "a< {ok5}",
      "b> 10 0e 0004 'MQTT' 05 02 0000 00 0001 'a'", "b< {ok5}", "a< e0 01 8e", "a.", "w< 30 04 0001 't' 'x'")
-/* [MQTT5-3.1.2-14] [MQTT5-3.1.2-15] [MQTT311-3.1.2-16] [MQTT311-3.1.2-17] */
+/* [MQTT5-3.1.2-14] [MQTT5-3.1.2-15] [MQTT311-3.1.2-16] [MQTT311-3.1.2-17][MQTT311-3.1.2-9] [MQTT311-3.1.3-1] */
 TALK(test_will_retain_flag_is_obeyed, NULL,
      "a> 10 13 0004 'MQTT' 04 26 0000 0001 'a' 0001 't' 0001 'x'", "a< {ok311}", "a!",
      "w> {311} 82 06 0001 0001 't' 00", "w< {ok311} 90 03 0001 00 31 04 0001 't' 'x'",
@@ -141,7 +144,7 @@ TALK(test_will_retain_flag_is_obeyed, NULL,
      "w> 82 06 0002 0001 'u' 00", "w< 90 03 0002 00")
 TALK(test_will_for_the_brokers_topics_is_refused, NULL,
      "a> 10 17 0004 'MQTT' 04 06 0000 0001 'a' 0005 '$SYS/' 0001 'x'", "a< 20 02 00 05", "a.")
-/* [MQTT5-3.2.2-12] */
+/* [MQTT5-3.2.2-12][MQTT5-3.2.2-9] */
 TALK(test_will_above_max_qos_is_refused, "max_qos 1",
      "a> 10 15 0004 'MQTT' 05 16 0000 00 0001 'a' 00 0001 't' 0001 'x'", "a< 20 03 00 9b 00", "a.")
 
@@ -149,9 +152,9 @@ TALK(test_will_above_max_qos_is_refused, "max_qos 1",
 
 /* [MQTT5-4.3.1-1] [MQTT311-4.3.1-1] [MQTT5-3.3.4-1] */
 TALK(test_publish_qos0_is_delivered_once, NULL, WATCH, "a> {311} 30 04 0001 't' 'x'", "a< {ok311}", "w< 30 04 0001 't' 'x'")
-/* [MQTT5-4.3.2-4] [MQTT5-3.3.4-1] [MQTT311-4.3.2-2] [MQTT311-3.3.4-1] */
+/* [MQTT5-4.3.2-4] [MQTT5-3.3.4-1] [MQTT311-4.3.2-2] [MQTT311-3.3.4-1][MQTT5-4.3.2-1] [MQTT5-4.3.2-2] [MQTT311-4.3.2-1] [MQTT311-2.3.1-6] [MQTT5-3.3.2-3] [MQTT311-3.3.2-3] [MQTT5-4.5.0-1] */
 TALK(test_publish_qos1_is_acknowledged, NULL, WATCH, "a> {311} 32 06 0001 't' 0007 'x'", "a< {ok311} 40 02 0007", "w< 32 06 0001 't' 0001 'x'", "w> 40 02 0001", "w<")
-/* [MQTT5-4.3.3-8] [MQTT5-4.3.3-11] [MQTT311-4.3.3-2] */
+/* [MQTT5-4.3.3-8] [MQTT5-4.3.3-11] [MQTT311-4.3.3-2][MQTT5-4.3.3-1] [MQTT5-4.3.3-2] [MQTT311-4.3.3-1] [MQTT5-4.3.3-5] */
 TALK(test_publish_qos2_goes_through_both_halves, NULL, WATCH,
      "a> {311} 34 06 0001 't' 0007 'x'", "a< {ok311} 50 02 0007", "w< 34 06 0001 't' 0001 'x'",
      "a> 62 02 0007", "a< 70 02 0007", "w> 50 02 0001", "w< 62 02 0001", "w> 70 02 0001", "w<")
@@ -172,24 +175,26 @@ TALK(test_publish_topic_that_is_not_utf8_closes, NULL,
      "b> {5}", "b< {ok5}", "b> 30 05 0001 00 00 'x'", "b< e0 01 81", "b.")
 /* [MQTT5-2.2.1-3] */
 TALK(test_publish_identifier_zero_is_a_protocol_error, NULL, "a> {5}", "a< {ok5}", "a> 32 07 0001 't' 0000 00 'x'", "a< e0 01 82", "a.")
-/* [MQTT5-3.2.2-11] */
+/* [MQTT5-3.2.2-11][MQTT5-3.2.2-9] */
 TALK(test_publish_above_max_qos_closes, "max_qos 1", "a> {5}", "a< 20 10 00 00 0d 21 03e8 24 01 27 001e8480 22 000a", "a> 34 07 0001 't' 0001 00 'x'", "a< e0 01 9b", "a.")
 /* [MQTT5-3.2.2-14] */
 TALK(test_publish_retained_where_it_is_not_available_closes, "retain_available false", "a> {5}", "a< 20 10 00 00 0d 21 03e8 25 00 27 001e8480 22 000a", "a> 31 05 0001 't' 00 'x'", "a< e0 01 9a", "a.")
 /* [MQTT5-3.3.4-9] */
 TALK(test_publish_beyond_receive_maximum_closes, "max_inflight_messages 1",
      "a> {5}", "a< 20 0e 00 00 0b 21 0001 27 001e8480 22 000a", "a> 34 07 0001 't' 0001 00 'x' 34 07 0001 't' 0002 00 'x'", "a< 50 03 0001 10 e0 01 93", "a.")
-/* [MQTT5-3.3.4-7] [MQTT5-4.9.0-1] [MQTT5-4.9.0-2] */
+/* [MQTT5-3.3.4-7] [MQTT5-4.9.0-1] [MQTT5-4.9.0-2][MQTT5-3.3.4-10] [MQTT5-4.9.0-3] */
 TALK(test_deliver_no_more_than_the_clients_receive_maximum, NULL,
      "w> 10 11 0004 'MQTT' 05 02 0000 03 21 0001 0001 'w' 82 07 0001 00 0001 't' 01", "w< {ok5} 90 04 0001 00 01",
      "a> {311} 32 06 0001 't' 0001 'x' 32 06 0001 't' 0002 'y'", "a< {ok311} 40 02 0001 40 02 0002", "w< 32 07 0001 't' 0001 00 'x'",
      "w> c0 00", "w< d0 00", "w> 40 02 0001", "w< 32 07 0001 't' 0002 00 'y'")
+/* [MQTT5-3.2.2-15] */
 TALK(test_publish_larger_than_allowed_closes, "max_packet_size 20",
      "a> {5}", "a< 20 0e 00 00 0b 21 03e8 27 00000014 22 000a", "a> 30 13 0001 't' 00 '123456789012345'", "a< e0 01 95", "a.")
 /* [MQTT5-3.1.2-24] [MQTT5-3.1.2-25] */
 TALK(test_deliver_nothing_larger_than_the_client_takes, NULL,
      "w> 10 13 0004 'MQTT' 05 02 0000 05 27 00000014 0001 'w' 82 07 0001 00 0001 't' 00", "w< {ok5} 90 04 0001 00 00",
      "a> {311} 30 15 0001 't' '123456789012345678' 30 04 0001 't' 'x'", "w< 30 05 0001 't' 00 'x'")
+/* [MQTT311-3.3.5-2] */
 TALK(test_publish_to_the_brokers_topics_is_refused, NULL,
      "a> {5} 32 0d 0007 '$SYS/up' 0001 00 'x'", "a< {ok5} 40 03 0001 87",
      "b> {311} 32 0c 0007 '$SYS/up' 0001 'x'", "b< {ok311} 40 02 0001")
@@ -209,6 +214,7 @@ TALK(test_publish_expiry_counts_while_queued, NULL,
 /* [MQTT5-3.3.2-7] [MQTT5-3.3.2-8] [MQTT5-3.3.2-9] [MQTT5-3.3.2-12] */
 TALK(test_publish_alias_stands_for_its_topic, NULL, WATCH,
      "a> {5} 30 08 0001 't' 03 23 0001 'x' 30 07 0000 03 23 0001 'y'", "a< {ok5}", "w< 30 04 0001 't' 'x' 30 04 0001 't' 'y'")
+/* [MQTT5-3.2.2-17] */
 TALK(test_publish_alias_beyond_the_maximum_closes, NULL, "a> {5}", "a< {ok5}", "a> 30 08 0001 't' 03 23 000b 'x'", "a< e0 01 94", "a.")
 TALK(test_publish_alias_that_nobody_set_closes, NULL, "a> {5}", "a< {ok5}", "a> 30 07 0000 03 23 0001 'x'", "a< e0 01 82", "a.")
 /* [MQTT5-3.1.2-26] [MQTT5-3.1.2-27] [MQTT5-3.3.2-11] */
@@ -223,13 +229,14 @@ TALK(test_deliver_dup_is_not_taken_from_the_publisher, NULL, WATCH, "a> {311} 3a
 
 /* [MQTT5-3.3.1-1] [MQTT5-4.4.0-1] [MQTT5-4.4.0-2] [MQTT311-3.3.1-1] [MQTT311-4.4.0-1]
  * [MQTT5-4.6.0-1] */
+/* [MQTT5-4.3.2-3] [MQTT5-4.3.3-3] */
 TALK(test_redelivery_is_in_the_old_order_with_dup, NULL,
      "w> 10 0d 0004 'MQTT' 04 00 0000 0001 'w' 82 06 0001 0001 't' 02", "w< {ok311} 90 03 0001 02",
      "a> {311} 34 06 0001 't' 0001 'x' 32 06 0001 't' 0002 'y' 34 06 0001 't' 0003 'z'",
      "w< 34 06 0001 't' 0001 'x' 32 06 0001 't' 0002 'y' 34 06 0001 't' 0003 'z'", "w> 50 02 0001", "w< 62 02 0001", "w!",
      "w> 10 0d 0004 'MQTT' 04 00 0000 0001 'w'", "w< 20 02 01 00 62 02 0001 3a 06 0001 't' 0002 'y' 3c 06 0001 't' 0003 'z'",
      "w> 70 02 0001 40 02 0002 50 02 0003", "w< 62 02 0003", "w> 70 02 0003", "w<")
-/* [MQTT5-4.3.3-4] */
+/* [MQTT5-4.3.3-4][MQTT5-4.3.3-9] */
 TALK(test_redelivery_ends_with_an_error_pubrec, NULL,
      "w> {5} 82 07 0001 00 0001 't' 02", "w< {ok5} 90 04 0001 00 02", "a> {311} 34 06 0001 't' 0001 'x'", "w< 34 07 0001 't' 0001 00 'x'",
      "w> 50 03 0001 87", "w<", "w> 70 02 0001", "w<")
@@ -242,6 +249,7 @@ TALK(test_pubrel_that_nobody_waits_for_is_told, NULL, "a> {5} 62 02 0009", "a< {
 
 /* [MQTT5-3.8.4-1] [MQTT5-3.8.4-2] [MQTT5-3.8.4-6] [MQTT5-3.9.3-1] [MQTT311-3.8.4-1]
  * [MQTT311-3.8.4-2] [MQTT311-3.8.4-5] [MQTT311-3.9.3-1] */
+/* [MQTT5-2.2.1-6] [MQTT311-2.3.1-7] [MQTT5-3.8.4-5] [MQTT5-3.8.4-7] [MQTT5-3.9.3-2] [MQTT311-3.8.4-4] [MQTT311-3.9.3-2] [MQTT311-3.8.3-2] */
 TALK(test_subscribe_has_one_code_a_filter, NULL,
      "a> {5} 82 12 0007 00 0001 't' 00 0003 'a/#' 02 0002 '#a' 01", "a< {ok5} 90 06 0007 00 00 02 8f",
      "b> {311} 82 0b 0007 0001 't' 01 0002 '#a' 01", "b< {ok311} 90 04 0007 01 80")
@@ -258,6 +266,7 @@ TALK(test_subscribe_no_local_keeps_own_messages_away, NULL,
      "a> {5} 82 07 0001 00 0001 't' 04 30 05 0001 't' 00 'x'", "a< {ok5} 90 04 0001 00 00", "b> {311} 30 04 0001 't' 'y'", "a< 30 05 0001 't' 00 'y'")
 /* [MQTT5-3.3.4-2] [MQTT5-3.3.4-3] [MQTT5-3.3.4-4] [MQTT5-3.3.4-5] [MQTT5-3.8.4-8] [MQTT311-3.3.5-1]
  * [MQTT311-4.5.0-1] */
+/* [MQTT311-3.8.4-6] */
 TALK(test_subscribe_overlapping_gives_one_delivery, NULL,
      "w> {5} 82 09 0001 02 0b05 0001 't' 00 82 09 0002 02 0b06 0001 '#' 01", "w< {ok5} 90 04 0001 00 00 90 04 0002 00 01",
      "a> {311} 32 06 0001 't' 0001 'x'", "w< 32 0b 0001 't' 0001 04 0b06 0b05 'x'")
@@ -282,6 +291,7 @@ TALK(test_subscribe_wildcards_do_not_reach_dollar_topics, NULL,
      "a> {311} 30 07 0004 '$a/x' 'p'", "w< 30 07 0004 '$a/x' 'p'")
 /* [MQTT5-3.10.4-1] [MQTT5-3.10.4-4] [MQTT5-3.10.4-5] [MQTT5-3.10.4-6] [MQTT5-3.11.3-1]
  * [MQTT5-3.11.3-2] */
+/* [MQTT5-3.10.4-2] */
 TALK(test_unsubscribe_stops_and_says_what_was_there, NULL,
      "w> {5} 82 07 0001 00 0001 't' 00 a2 09 0002 00 0001 't' 0001 'u'", "w< {ok5} 90 04 0001 00 00 b0 05 0002 00 00 11", "a> {311} 30 04 0001 't' 'x'", "w<")
 /* [MQTT311-3.10.4-1] [MQTT311-3.10.4-4] [MQTT311-3.10.4-5] [MQTT311-3.10.4-6] */
@@ -305,11 +315,57 @@ TALK(test_retained_expires, NULL,
 
 /* [MQTT5-3.14.1-1] [MQTT311-3.14.1-1] */
 TALK(test_disconnect_with_other_flags_is_malformed, NULL, "a> {5}", "a< {ok5}", "a> e1 00", "a< e0 01 81", "a.")
-/* [MQTT5-3.14.4-2] */
+/* [MQTT5-3.14.4-2][MQTT5-3.14.4-1] */
 TALK(test_disconnect_ends_the_connection_without_a_word, NULL, "a> {5} e0 00 c0 00", "a< {ok5}", "a.")
 TALK(test_bridge_does_not_get_its_own_back_and_keeps_retain, NULL,
      "a> 10 0d 0004 'MQTT' 84 02 0000 0001 'a' 82 06 0001 0001 't' 00 30 04 0001 't' 'x'", "a< {ok311} 90 03 0001 00",
      "b> {311} 31 04 0001 't' 'y'", "a< 31 04 0001 't' 'y'")
+
+/* [MQTT5-3.1.4-6] [MQTT311-3.1.4-5] */
+TALK(test_connect_refused_nothing_more_is_processed, NULL, WATCH,
+     "a> 10 13 0004 'MQTT' 05 02 0000 05 15 0002 'X1' 0001 'a' 30 05 0001 't' 00 'x'", "a< 20 03 00 8c 00", "a.", "w<",
+     "b> 10 0c 0004 'MQTT' 04 00 0000 0000 30 04 0001 't' 'x'", "b< 20 02 00 02", "b.", "w<")
+/* [MQTT5-3.1.3-7] [MQTT5-3.2.2-16] */
+TALK(test_connect_assigned_identifiers_differ_and_are_told, "auto_id_prefix p-",
+     "a> 10 0d 0004 'MQTT' 05 02 0000 00 0000", "a^ 20 33 00 00 30 21 03e8 27 001e8480 12 0022 'p-'",
+     "b> 10 0d 0004 'MQTT' 05 02 0000 00 0000", "b^ 20 33 00 00 30 21 03e8 27 001e8480 12 0022 'p-'", "a> c0 00", "a< d0 00", "b> c0 00", "b< d0 00")
+/* [MQTT5-3.2.2-13] */
+TALK(test_will_retained_where_it_is_not_available_is_refused, "retain_available false",
+     "a> 10 15 0004 'MQTT' 05 26 0000 00 0001 'a' 00 0001 't' 0001 'x'", "a< 20 03 00 9a 00", "a.")
+/* [MQTT5-3.2.2-10] */
+TALK(test_subscribe_above_max_qos_is_granted_less, "max_qos 0",
+     "a> {311} 82 06 0001 0001 't' 02", "a< {ok311} 90 03 0001 00")
+/* [MQTT5-3.2.2-18] */
+TALK(test_publish_alias_where_none_is_allowed_closes, "max_topic_alias 0",
+     "a> {5}", "a< 20 0b 00 00 08 21 03e8 27 001e8480", "a> 30 08 0001 't' 03 23 0001 'x'", "a< e0 01 94", "a.")
+/* [MQTT5-3.1.3-10] */
+TALK(test_will_user_properties_keep_their_order, NULL, "w> {5} 82 07 0001 00 0001 't' 00", "w< {ok5} 90 04 0001 00 00",
+     "a> 10 23 0004 'MQTT' 05 06 0000 00 0001 'a' 0e 26 0001 'k' 0001 'v' 26 0001 'k' 0001 'w' 0001 't' 0001 'x'", "a< {ok5}", "a!",
+     "w< 30 13 0001 't' 0e 26 0001 'k' 0001 'v' 26 0001 'k' 0001 'w' 'x'")
+/* [MQTT311-3.1.2-12] */
+TALK(test_will_none_was_given_none_is_sent, NULL, WATCH, "a> {311}", "a< {ok311}", "a!", "w<")
+/* [MQTT311-3.1.2-19] [MQTT311-3.1.2-21] [MQTT311-3.1.3-3] */
+TALK(test_connect_flags_without_their_fields_are_malformed, NULL,
+     "a> 10 0d 0004 'MQTT' 04 82 0000 0001 'a'", "a<", "a.", "b> 10 10 0004 'MQTT' 04 c2 0000 0001 'b' 0001 'u'", "b<", "b.",
+     "c> 10 0a 0004 'MQTT' 04 02 0000", "c<", "c.")
+/* [MQTT311-3.1.2-7] */
+TALK(test_retained_outlives_its_publishers_session, NULL,
+     "a> {311} 31 04 0001 't' 'x' e0 00", "a< {ok311}", "a.", "w> {311} 82 06 0001 0001 't' 00", "w< {ok311} 90 03 0001 00 31 04 0001 't' 'x'")
+/* [MQTT5-4.3.2-5] [MQTT311-2.3.1-4] */
+TALK(test_deliver_identifiers_differ_while_in_use, NULL, WATCH,
+     "a> {311} 32 06 0001 't' 0001 'x' 32 06 0001 't' 0001 'y'", "w< 32 06 0001 't' 0001 'x' 32 06 0001 't' 0002 'y'", "w> 40 02 0001 40 02 0002",
+     "a> 32 06 0001 't' 0001 'z'", "w< 32 06 0001 't' 0003 'z'")
+/* [MQTT5-4.3.3-7] [MQTT5-4.3.3-13] */
+TALK(test_deliver_once_begun_is_completed_after_expiry, NULL,
+     "w> 10 13 0004 'MQTT' 05 00 0000 05 11 00000064 0001 'w' 82 07 0001 00 0001 't' 02", "w< {ok5} 90 04 0001 00 02",
+     "a> {5} 34 0c 0001 't' 0001 05 02 00000001 'x'", "a< {ok5} 50 02 0001", "w< 34 0c 0001 't' 0001 05 02 00000001 'x'", "w!", "+3000",
+     "w> 10 13 0004 'MQTT' 05 00 0000 05 11 00000064 0001 'w'", "w< 20 0e 01 00 0b 21 03e8 27 001e8480 22 000a 3c 0c 0001 't' 0001 05 02 00000000 'x'",
+     "w> 50 02 0001", "w< 62 02 0001", "+3000", "w> 70 02 0001 c0 00", "w< d0 00")
+/* [MQTT311-3.10.4-3] */
+TALK(test_unsubscribe_lets_what_has_begun_end, NULL, WATCH,
+     "a> {311} 34 06 0001 't' 0001 'x'", "w< 34 06 0001 't' 0001 'x'", "w> a2 05 0002 0001 't' 50 02 0001", "w< b0 02 0002 62 02 0001", "w> 70 02 0001 c0 00", "w< d0 00")
+/* [MQTT5-3.14.2-2]: nothing but the reason code */
+TALK(test_disconnect_from_the_server_is_a_reason_alone, NULL, "a> {5}", "a< {ok5}", "a> 00 00", "a< e0 01 81", "a.")
 
 /* clang-format on */
 
@@ -404,6 +460,19 @@ int main(void)
         cmocka_unit_test(test_disconnect_with_other_flags_is_malformed),
         cmocka_unit_test(test_disconnect_ends_the_connection_without_a_word),
         cmocka_unit_test(test_bridge_does_not_get_its_own_back_and_keeps_retain),
+        cmocka_unit_test(test_connect_refused_nothing_more_is_processed),
+        cmocka_unit_test(test_connect_assigned_identifiers_differ_and_are_told),
+        cmocka_unit_test(test_will_retained_where_it_is_not_available_is_refused),
+        cmocka_unit_test(test_subscribe_above_max_qos_is_granted_less),
+        cmocka_unit_test(test_publish_alias_where_none_is_allowed_closes),
+        cmocka_unit_test(test_will_user_properties_keep_their_order),
+        cmocka_unit_test(test_will_none_was_given_none_is_sent),
+        cmocka_unit_test(test_connect_flags_without_their_fields_are_malformed),
+        cmocka_unit_test(test_retained_outlives_its_publishers_session),
+        cmocka_unit_test(test_deliver_identifiers_differ_while_in_use),
+        cmocka_unit_test(test_deliver_once_begun_is_completed_after_expiry),
+        cmocka_unit_test(test_unsubscribe_lets_what_has_begun_end),
+        cmocka_unit_test(test_disconnect_from_the_server_is_a_reason_alone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -157,7 +157,8 @@ static void hear(struct speaker *speaker, const char *line)
     uint8_t *wanted = malloc(BYTES_MAX);
     assert_non_null(wanted);
     size_t len = put(wanted, 0, line + 2, line[0]);
-    bool same = len == speaker->len && memcmp(wanted, speaker->bytes, len) == 0;
+    bool whole = len == speaker->len || (line[1] == '^' && len < speaker->len);
+    bool same = whole && memcmp(wanted, speaker->bytes, len) == 0;
     if (!same) {
         print("wanted:  ", wanted, len);
         print("received:", speaker->bytes, speaker->len);
@@ -178,7 +179,8 @@ static void act(struct world *world, struct speaker *speakers, const char *line)
     struct speaker *speaker = &speakers[line[0] - 'a'];
     switch (line[1]) {
     case '>': say(world, speaker, line + 2, line[0]); break;
-    case '<': hear(speaker, line); break;
+    case '<':
+    case '^': hear(speaker, line); break;
     case '.':
         if (speaker->conn || !speaker->closed)
             fail_msg("line \"%s\": the connection is open", line);

@@ -6,6 +6,7 @@
  *     "a> c0 00"     a connects if it is not connected, and sends these bytes
  *     "a< d0 00"     the broker has sent a exactly these bytes since the last line about them
  *     "a<"           it has sent nothing
+ *     "a^ 20 33"     what it has sent begins with these bytes
  *     "a."           it has closed a's connection, after the bytes that stand before
  *     "a!"           a's network goes
  *     "+1500"        so many milliseconds pass
