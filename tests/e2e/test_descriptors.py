@@ -98,8 +98,7 @@ def serves(broker):
 def test_max_connections_counts_its_listener():
     """More clients than max_connections allows are not served; the count goes down with them."""
     with Broker("tcp", listener_options="max_connections 3") as broker:
-        wait_until(lambda: broker_accepts(broker, 3), "three clients")
-        first = [wire.connected(broker.tcp, f"c{n}") for n in range(3)]
+        first = wait_until(lambda: connected_at_once(broker, 3), "three clients")
         assert not serves(broker), "a fourth client was served"
         for client in first:
             client.ping()
@@ -107,17 +106,17 @@ def test_max_connections_counts_its_listener():
         wait_until(lambda: serves(broker), "a client in the place that became free")
 
 
-def broker_accepts(broker, count):
-    """Whether so many can be connected at once: the harness's own probe may not be gone yet."""
+def connected_at_once(broker, count):
+    """So many clients, or None while the harness's own probe still takes a place."""
     clients = []
     try:
-        clients = [wire.connected(broker.tcp, f"p{n}") for n in range(count)]
-        return True
+        for number in range(count):
+            clients.append(wire.connected(broker.tcp, f"c{number}"))
+        return clients
     except (ConnectionError, OSError):
-        return False
-    finally:
         for client in clients:
-            client.disconnect()
+            client.close()
+        return None
 
 
 @cases(kind=("tcp", "tls", "ws", "wss"))

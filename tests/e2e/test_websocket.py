@@ -58,7 +58,7 @@ def test_packet_split_over_fragments():
             client.stream.send_frame(CONTINUATION, packet[4:], fin=True)
             assert client.message().payload == b"in pieces"
             client.wait(wire.PUBACK, 9)
-            assert client.stream.control == [(PONG, b"between")]
+            assert client.stream.wait_control() == (PONG, b"between")
 
 
 def test_many_packets_in_one_frame():

@@ -8,7 +8,6 @@ The server's packets are checked strictly (`Malformed`).
 """
 
 import collections
-import socket
 import ssl
 import struct
 import time
@@ -530,6 +529,8 @@ def connected(address, client_id="", version=4, stream=None, **options):
     return client
 
 
-def half_close(client):
-    """End the client's sending side without DISCONNECT."""
-    client.stream.shutdown(socket.SHUT_WR)
+def wait_for_keep_alive(address):
+    """An event that is 1.5 s away: the broker closes a silent client [MQTT5-3.1.2-22]
+    [MQTT311-3.1.2-24]. For what must, or must not, have happened by then."""
+    with connected(address, "silent", keepalive=1) as silent:
+        silent.expect_closed()

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: MIT
+"""The load generator: every scenario runs to its end, and a lossy broker is found out."""
+
+import json
+import os
+
+from harness import NOCTULE, Broker, cases, noctule_only, run
+
+MESSAGES = 5000
+
+
+def bench(broker, scenario, *arguments, check=True):
+    done = run(NOCTULE, "bench", scenario, "-h", broker.tcp.host, "-p", str(broker.tcp.port),
+               "--json", *arguments, seconds=50, check=check)
+    return done.returncode, [json.loads(line) for line in done.stdout.splitlines()]
+
+
+@cases(scenario=("fanin", "fanout", "p2p", "ingest", "shared"), qos=(0, 1, 2), version=("311", "5"))
+@noctule_only
+def test_messages_all_arrive(scenario, qos, version):
+    with Broker("tcp", options="max_queued_messages 0") as broker:
+        _, (report,) = bench(broker, scenario, "-q", str(qos), "-V", version, "--publishers", "4",
+                             "--messages", str(MESSAGES), "--pid", str(os.getpid()))
+        assert not report["failed"]
+        assert report["sent"] == MESSAGES
+        assert report["done"] == MESSAGES * (100 if scenario == "fanout" else 1)
+        assert report["own_cpu_us"] > 0
+        assert (report["latency_us"]["max"] > 0) == (scenario != "ingest")
+
+
+@noctule_only
+def test_open_loop_keeps_its_rate():
+    with Broker("tcp") as broker:
+        _, (report,) = bench(broker, "latency", "--rate", "500", "--seconds", "1")
+        assert 400 <= report["sent"] <= 500
+        assert report["done"] == report["sent"]
+
+
+@noctule_only
+def test_retained_messages_are_set_and_fetched():
+    with Broker("tcp", options="max_queued_messages 0") as broker:
+        _, (set_report, fetch_report) = bench(broker, "retained", "--count", "1000", "-q", "1")
+        assert set_report["done"] == fetch_report["done"] == 1000
+
+
+@noctule_only
+def test_subscriptions_each_message_matches_one():
+    with Broker("tcp", options="max_queued_messages 0") as broker:
+        _, (report,) = bench(broker, "subscriptions", "--count", "500", "--messages", "1000")
+        assert report["done"] == 1000
+
+
+@noctule_only
+def test_connections_come_and_go():
+    with Broker("tcp") as broker:
+        _, (report,) = bench(broker, "connect", "--messages", "200")
+        assert report["done"] == 200
+        _, (report,) = bench(broker, "idle", "--count", "50")
+        assert report["done"] == 50
+
+
+@noctule_only
+def test_loss_fails_the_run():
+    """The queue is too short for what is under way."""
+    with Broker("tcp", options="max_queued_messages 1\nmax_inflight_messages 1") as broker:
+        status, (report,) = bench(broker, "fanin", "-q", "1", "--messages", str(MESSAGES), check=False)
+        assert status == 1
+        assert report["failed"] and report["lost"] > 0
+
+
+@noctule_only
+def test_no_broker_is_an_error():
+    done = run(NOCTULE, "bench", "fanin", "-h", "127.0.0.1", "-p", "1", check=False)
+    assert done.returncode == 1
+    assert "no connection to the broker" in done.stdout
+
+
+@noctule_only
+def test_mistake_in_arguments_is_named():
+    done = run(NOCTULE, "bench", "fanin", "-q", "3", check=False)
+    assert done.returncode == 2
+    assert "-q cannot be 3" in done.stdout
