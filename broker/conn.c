@@ -395,7 +395,7 @@ static void conn_timer(struct timer *timer, uint64_t now)
     }
     if (stuck_ends(conn) <= now) {
         conn->stuck_since = now;
-        conn_fail_waiting(conn, now);
+        conn_fail_waiting(conn, conn->worker->durable, UINT64_MAX, now);
     }
     if (conn->phase == CONN_OPEN)
         conn_set_timer(conn);

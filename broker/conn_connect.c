@@ -240,6 +240,8 @@ void conn_claimed(struct conn *conn, struct session *session, bool present, uint
         wait = worker_store(conn->worker,
                             &(struct store_op){ .kind = STORE_SESSION, .session = session });
     send_connack(conn, present, MQTT_SUCCESS, connack_properties(conn, properties), wait);
+    if (conn->phase == CONN_CLOSED) /* CONNACK is larger than the client takes */
+        return;
     conn_set_timer(conn);
     conn_feed_held(conn, now);
 }

@@ -63,9 +63,11 @@ void conn_reply_ack(struct conn *conn, enum mqtt_type type, uint16_t id, enum mq
 void conn_reply_packet(struct conn *conn, uint8_t *packet, size_t len, enum mqtt_type type,
                        uint64_t wait)
 {
-    if (len >
-        conn->max_packet) { /* [MQTT5-3.1.2-24]; only a list of many reason codes is so long */
+    if (len > conn->max_packet) { /* [MQTT5-3.1.2-24]: without its answer the client is stuck */
         free(packet);
+        if (type != MQTT_DISCONNECT)
+            conn_close(conn, MQTT_PACKET_TOO_LARGE, "takes no packet as large as its answer",
+                       conn->worker->now);
         return;
     }
     reply_push(conn,
@@ -149,33 +151,46 @@ static size_t drain_replies(struct conn *conn, uint8_t *out, size_t room)
 void conn_durable(struct conn *conn)
 {
     const struct reply_line *line = &conn->replies;
-    if (line->count == 0 || reply_at(line, line->count - 1)->wait <= conn->worker->durable)
+    bool waits = false;
+    for (uint32_t i = line->count; i > 0 && !waits; i--) /* the newest may wait for nothing */
+        waits = reply_at(line, i - 1)->wait > conn->worker->durable;
+    if (!waits)
         list_remove(&conn->waiting_node);
     worker_ready(conn->worker, conn);
 }
 
-/* Version 5 is told that it was not accepted; version 3 has no word for that, so the connection
- * ends. */
-void conn_fail_waiting(struct conn *conn, uint64_t now)
+/* Makes the answer a refusal; one that cannot say no never leaves. Returns whether it can. */
+static bool refuse(struct conn *conn, struct reply *reply)
+{
+    bool can = conn->version == MQTT_V5 &&
+               (reply->type == MQTT_PUBACK || reply->type == MQTT_PUBREC);
+    if (reply->type == MQTT_PUBREC && conn->session) /* it may be sent again, as a new message */
+        (void)session_qos2_remove(conn->session, reply->id);
+    reply->reason = MQTT_QUOTA_EXCEEDED;
+    reply->wait = can ? 0 : UINT64_MAX;
+    return can;
+}
+
+/* Version 5 is told that its message was not accepted. Version 3 has no word for that, and what
+ * else waits has none either, so the connection ends. */
+void conn_fail_waiting(struct conn *conn, uint64_t after, uint64_t upto, uint64_t now)
 {
     struct reply_line *line = &conn->replies;
-    bool waiting = false;
+    bool waiting = false, told = true;
     for (uint32_t i = 0; i < line->count; i++) {
         struct reply *reply = reply_at(line, i);
-        if (reply->wait == 0)
+        if (reply->wait <= after || reply->wait > upto)
             continue;
         waiting = true;
-        if (reply->type == MQTT_PUBACK || reply->type == MQTT_PUBREC) {
-            if (reply->type == MQTT_PUBREC && conn->session)
-                (void)session_qos2_remove(conn->session, reply->id);
-            reply->reason = MQTT_QUOTA_EXCEEDED;
-            reply->wait = 0;
-        }
+        told &= refuse(conn, reply);
     }
-    if (waiting && conn->version != MQTT_V5)
-        conn_close(conn, MQTT_QUOTA_EXCEEDED, "the store did not take its messages", now);
-    else if (waiting)
+    if (!waiting)
+        return;
+    worker_forget_pending(conn->worker, conn->session, after, upto);
+    if (told)
         worker_ready(conn->worker, conn);
+    else
+        conn_close(conn, MQTT_QUOTA_EXCEEDED, "the store did not take what it sent", now);
 }
 
 uint64_t conn_last_wait(const struct conn *conn)

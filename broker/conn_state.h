@@ -131,7 +131,8 @@ void conn_reply_packet(struct conn *conn, uint8_t *packet, size_t len, enum mqtt
 void conn_set_timer(struct conn *conn);
 void conn_watch_backlog(struct conn *conn, uint64_t now); /* pause or go on reading */
 void conn_durable(struct conn *conn); /* the store has come further: see what may leave */
-void conn_fail_waiting(struct conn *conn, uint64_t now); /* what waits for the store is refused */
+/* What waits for the store to come to a position above `after`, up to `upto`, is refused. */
+void conn_fail_waiting(struct conn *conn, uint64_t after, uint64_t upto, uint64_t now);
 void conn_feed_held(struct conn *conn, uint64_t now);    /* after the claim */
 
 /* conn_connect.c */

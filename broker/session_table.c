@@ -8,6 +8,7 @@
 
 #include "broker/err.h"
 #include "broker/locks.h"
+#include "broker/retained.h"
 #include "broker/session.h"
 
 #include <stdlib.h>
@@ -41,6 +42,7 @@ void session_table_free(struct session_table *table)
     for (size_t i = 0; i < table->room; i++)
         for (struct session *session = table->buckets[i], *next; session; session = next) {
             next = session->table_next;
+            retained_cancel(session, (struct span){ 0 });
             session_free(session);
         }
     pthread_mutex_destroy(&table->lock);

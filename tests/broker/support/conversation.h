@@ -9,7 +9,18 @@
  *     "a^ 20 33"     what it has sent begins with these bytes
  *     "a."           it has closed a's connection, after the bytes that stand before
  *     "a!"           a's network goes
+ *     "a|" "a-"      the broker has left a unread for now; it reads a
  *     "+1500"        so many milliseconds pass
+ *
+ * With several workers, and with a store:
+ *
+ *     "a@1"          a connects on worker 1 from now on
+ *     "=hold"        workers are turned only by the lines that follow, no longer after every line
+ *     "=0" "=0110"   one turn of worker 0; of these, one after the other
+ *     "=run"         all are turned until they are quiet, and again after every line
+ *     "*0" "*0 2"    what worker 0 has given to the store is durable; up to its second batch
+ *     "*0! 2"        has failed, up to its second batch
+ *     "*go" "*hold"  the store finishes at once, also what comes; it waits for such lines again
  *
  * Bytes are hexadecimal, spaces are free, 'text' stands for its bytes. Peers are the letters a to
  * z. {311} and {5} stand for CONNECT with the peer's letter as client identifier, clean, and
@@ -17,6 +28,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 
 /* Runs the conversation against a broker of one worker, whose configuration has these lines (NULL:
@@ -24,4 +36,14 @@
  * that does not hold. */
 void converse(const char *options, const char *const *lines);
 
+struct setting {
+    const char *options; /* as for converse() */
+    unsigned workers;
+    bool store; /* a fault store, which holds what it is given; else the memory store */
+};
+
+void converse_with(const struct setting *setting, const char *const *lines);
+
+#define CONVERSE_WITH(setting, ...)                                                                \
+    converse_with(setting, (const char *const[]){ __VA_ARGS__, NULL })
 #define CONVERSE(options, ...) converse(options, (const char *const[]){ __VA_ARGS__, NULL })

@@ -16,15 +16,16 @@
 
 enum { CHUNK = 4096, ROUNDS_MAX = 100000 };
 
+static uint64_t chance; /* begins anew with each world */
+
 static void no_chance(void *bytes, size_t len)
 {
-    static uint64_t state = 88172645463325252u;
     uint8_t *out = bytes;
     for (size_t i = 0; i < len; i++) {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        out[i] = (uint8_t)state;
+        chance ^= chance << 13;
+        chance ^= chance >> 7;
+        chance ^= chance << 17;
+        out[i] = (uint8_t)chance;
     }
 }
 
@@ -35,15 +36,24 @@ static void wake(void *ctx)
 
 void world_init(struct world *world, unsigned workers, const char *options)
 {
+    world_init_with(world, workers, options, NULL);
+}
+
+void world_init_with(struct world *world, unsigned workers, const char *options,
+                     struct store *store)
+{
     struct problems problems = { 0 };
     const char *text = options ? options : "";
+    chance = 88172645463325252u;
     world->config = config_parse(text, strlen(text), "test", &problems);
     assert_non_null(world->config);
     problems_done(&problems);
     world->now = 1700000000000;
-    world->broker = broker_new(
-        world->config, workers,
-        &(struct broker_env){ .random = no_chance, .now = world->now, .version = "test" });
+    world->broker = broker_new(world->config, workers,
+                               &(struct broker_env){ .random = no_chance,
+                                                     .now = world->now,
+                                                     .version = "test",
+                                                     .store = store });
     world->woken = calloc(workers, sizeof *world->woken);
     assert_non_null(world->woken);
     for (unsigned i = 0; i < workers; i++)
@@ -58,18 +68,22 @@ void world_done(struct world *world)
     free(world->woken);
 }
 
+bool world_turn(struct world *world, unsigned index)
+{
+    struct worker *worker = broker_worker(world->broker, index);
+    if (atomic_exchange(&world->woken[index], false))
+        worker_receive(worker, world->now);
+    return worker_finish(worker, world->now);
+}
+
 void world_run(struct world *world)
 {
     bool busy = true;
     for (unsigned round = 0; busy; round++) {
         assert_true(round < ROUNDS_MAX); /* a livelock otherwise */
         busy = false;
-        for (unsigned i = 0; i < broker_worker_count(world->broker); i++) {
-            struct worker *worker = broker_worker(world->broker, i);
-            if (atomic_exchange(&world->woken[i], false))
-                worker_receive(worker, world->now);
-            busy |= worker_finish(worker, world->now);
-        }
+        for (unsigned i = 0; i < broker_worker_count(world->broker); i++)
+            busy |= world_turn(world, i);
         for (unsigned i = 0; i < broker_worker_count(world->broker); i++)
             busy |= atomic_load(&world->woken[i]);
     }

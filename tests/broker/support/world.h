@@ -45,8 +45,13 @@ struct peer {
 
 /* `options`: lines of a configuration file, NULL for the defaults. */
 void world_init(struct world *world, unsigned workers, const char *options);
+/* The same with a store, which is borrowed; NULL: the memory store. */
+void world_init_with(struct world *world, unsigned workers, const char *options,
+                     struct store *store);
 /* Closes nothing by itself: every peer is gone before. */
 void world_done(struct world *world);
+/* One turn of one worker; whether it has more to do at once. */
+bool world_turn(struct world *world, unsigned index);
 /* Turns every worker until none has anything to do. */
 void world_run(struct world *world);
 /* Moves the clock on, fires what is due, and runs. */
