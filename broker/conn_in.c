@@ -86,26 +86,33 @@ static enum mqtt_reason accept_publish(struct conn *conn, const struct mqtt_publ
 {
     struct worker *worker = conn->worker;
     struct session *session = conn->session;
-    bool persistent = conn->session_expiry > 0;
-    struct message *message = message_new(publish, publish->topic, now);
+    enum mqtt_reason nobody = conn->version == MQTT_V5 ? MQTT_NO_MATCHING_SUBSCRIBERS
+                                                       : MQTT_SUCCESS;
+    struct route route = { .publisher = session, .retained = publish->retain };
     *ret_wait = 0;
-    if (!message)
-        return MQTT_QUOTA_EXCEEDED;
-    if (publish->qos == 2 && persistent)
+    if (publish->qos == 2 && conn->session_expiry > 0)
         *ret_wait = worker_store(worker, &(struct store_op){ .kind = STORE_INBOUND_QOS2,
                                                              .packet_id = publish->id,
                                                              .session = session });
+    if (!*ret_wait && !publish->retain) { /* what nobody wants is not made a message of */
+        route.match = route_match(worker, publish->topic);
+        if (route.match->count == 0)
+            return nobody;
+    }
+    struct message *message = message_new(publish, publish->topic, now);
+    if (!message)
+        return MQTT_QUOTA_EXCEEDED;
     if (*ret_wait) {
         worker_route_later(worker, message, session, *ret_wait);
         return MQTT_SUCCESS;
     }
-    struct route route = { .message = message, .publisher = session, .retained = publish->retain };
+    route.message = message;
     uint32_t hits = route_message(worker, &route, now);
     if (publish->qos > 0 && (hits > 0 || publish->retain))
         *ret_wait = worker_store(
             worker, &(struct store_op){ .kind = STORE_MESSAGE, .message = message_ref(message) });
     message_unref(message);
-    return hits == 0 && conn->version == MQTT_V5 ? MQTT_NO_MATCHING_SUBSCRIBERS : MQTT_SUCCESS;
+    return hits == 0 ? nobody : MQTT_SUCCESS;
 }
 
 static void publish_refused(struct conn *conn, const struct mqtt_publish *publish,

@@ -186,7 +186,8 @@ void conn_fail_waiting(struct conn *conn, uint64_t after, uint64_t upto, uint64_
     }
     if (!waiting)
         return;
-    worker_forget_pending(conn->worker, conn->session, after, upto);
+    if (conn->session)
+        worker_forget_pending(conn->worker, conn->session, after, upto);
     if (told)
         worker_ready(conn->worker, conn);
     else

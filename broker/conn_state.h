@@ -133,7 +133,7 @@ void conn_watch_backlog(struct conn *conn, uint64_t now); /* pause or go on read
 void conn_durable(struct conn *conn); /* the store has come further: see what may leave */
 /* What waits for the store to come to a position above `after`, up to `upto`, is refused. */
 void conn_fail_waiting(struct conn *conn, uint64_t after, uint64_t upto, uint64_t now);
-void conn_feed_held(struct conn *conn, uint64_t now);    /* after the claim */
+void conn_feed_held(struct conn *conn, uint64_t now); /* after the claim */
 
 /* conn_connect.c */
 void on_connect(struct conn *conn, struct span body, uint64_t now);

@@ -128,7 +128,7 @@ static struct match_result *merge_all(struct found *found)
     return result;
 }
 
-static const struct match_result *match(struct worker *worker, struct span topic)
+const struct match_result *route_match(struct worker *worker, struct span topic)
 {
     struct broker *broker = worker->broker;
     uint64_t generation = atomic_load_explicit(&broker->generation, memory_order_acquire);
@@ -202,7 +202,9 @@ static struct worker *owner_of(const struct mail *mail)
 /* Offers to every receiver; those of this worker are put aside instead when `own` is given. */
 static uint32_t offer_to_all(struct worker *worker, const struct route *route, struct mails *own)
 {
-    const struct match_result *result = match(worker, message_topic(route->message));
+    const struct match_result *result = route->match && !route->retained
+                                            ? route->match
+                                            : route_match(worker, message_topic(route->message));
     for (uint32_t i = 0; i < result->count; i++) {
         const struct hit *hit = &result->hits[i];
         if (!applies(hit, route->publisher))

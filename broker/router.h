@@ -37,13 +37,18 @@ struct match_result {
 struct route {
     struct message *message; /* borrowed */
     const struct session *publisher;
-    bool retained;     /* set or clear the retained message as well */
-    uint64_t position; /* opaque; what a replicated log will say; 0 here */
+    bool retained;                    /* set or clear the retained message as well */
+    const struct match_result *match; /* from route_match(), or NULL; not for retained ones */
+    uint64_t position;                /* opaque; what a replicated log will say; 0 here */
 };
 
 /* Routes a message: sets it retained if asked, and offers it to every receiver. Returns how many
  * hits there were (sessions and groups, before No Local). */
 uint32_t route_message(struct worker *worker, const struct route *route, uint64_t now);
+
+/* What a topic matches; valid until the worker's next match. With no hits there is nothing to
+ * route. */
+const struct match_result *route_match(struct worker *worker, struct span topic);
 
 /* Offers to a session wherever it is. The delivery is taken over. */
 void route_offer(struct worker *worker, struct session *session, struct delivery *delivery,

@@ -48,6 +48,7 @@ void session_free(struct session *session)
         delivery_unref(&session->held.at[i]);
     free(session->held.at);
     free(session->subscriptions);
+    free(session->index);
     free(session->qos2_ids);
     free(session->client_id);
     free(session);
@@ -318,44 +319,6 @@ void session_end(struct worker *worker, struct session *session, uint64_t now)
     funeral->session = session;
     funeral->fence.passed = bury;
     fence_start(worker, &funeral->fence, now);
-}
-
-/* ---- subscriptions ---- */
-
-struct subscription *session_subscription(struct session *session, struct span filter)
-{
-    for (uint32_t i = 0; i < session->subscription_count; i++) {
-        struct subscription *subscription = &session->subscriptions[i];
-        if (span_equal(span_of(subscription->filter, subscription->len), filter))
-            return subscription;
-    }
-    return NULL;
-}
-
-struct subscription *session_subscription_add(struct session *session, struct span filter)
-{
-    if (session->subscription_count == session->subscription_room) {
-        uint32_t room = session->subscription_room ? session->subscription_room * 2 : 1;
-        struct subscription *grown = realloc(session->subscriptions, room * sizeof *grown);
-        if (!grown)
-            return NULL;
-        session->subscriptions = grown;
-        session->subscription_room = room;
-    }
-    char *copy = malloc(filter.len + 1);
-    if (!copy)
-        return NULL;
-    memcpy(copy, filter.data, filter.len);
-    copy[filter.len] = '\0';
-    struct subscription *subscription = &session->subscriptions[session->subscription_count++];
-    *subscription = (struct subscription){ .filter = copy, .len = (uint32_t)filter.len };
-    return subscription;
-}
-
-void session_subscription_remove(struct session *session, struct subscription *subscription)
-{
-    free(subscription->filter);
-    *subscription = session->subscriptions[--session->subscription_count];
 }
 
 /* ---- inbound QoS 2 ---- */

@@ -59,7 +59,9 @@ struct session {
 
     struct subscription *subscriptions; /* (o) */
     uint32_t subscription_count, subscription_room;
-    uint64_t dropped; /* (o) deliveries dropped by a limit */
+    uint32_t *index;     /* (o) of many subscriptions, by filter; see subscription.c */
+    uint32_t index_room; /* (o) a power of two */
+    uint64_t dropped;    /* (o) deliveries dropped by a limit */
 
     struct list retained_jobs; /* (o) retained messages still to be fetched, see retained.h */
     struct list claims;        /* (o) CONNECTs that wait for this session, struct claim */

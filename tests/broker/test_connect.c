@@ -218,7 +218,7 @@ static void test_connect_refusals_have_the_code_of_their_version(void **state)
 static void test_connect_where_nobody_is_allowed_is_refused(void **state)
 { /* [MQTT5-3.1.4-2] [MQTT311-3.2.2-5] */
     (void)state;
-    CONVERSE("listener 1884\nallow_anonymous false", "a> {5}", "a^ 20");
+    CONVERSE("allow_anonymous false", "a> {5}", TOLD_5("87"), "b> {311}", "b< 20 02 00 05", "b.");
 }
 
 static void test_connect_refused_makes_no_session_and_sends_no_will(void **state)
