@@ -153,6 +153,13 @@ void conn_end(struct conn *conn, enum conn_end end, enum mqtt_reason reason, con
     conn->link->ops->close(conn->link);
 }
 
+void conn_stop(struct conn *conn, uint64_t now)
+{
+    conn->stopping = true;
+    if (!conn_has_output(conn))
+        conn_end(conn, END_SHUTDOWN, MQTT_SERVER_SHUTTING_DOWN, "the server shuts down", now);
+}
+
 void conn_close(struct conn *conn, enum mqtt_reason reason, const char *why, uint64_t now)
 {
     conn_end(conn, END_SERVER, reason, why, now);

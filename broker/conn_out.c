@@ -461,6 +461,16 @@ static bool send_first(struct conn *conn, struct session *session, struct mqtt_w
     return !conn->unfinished;
 }
 
+bool conn_has_output(const struct conn *conn)
+{
+    struct session *session = conn->session;
+    if (!session || !conn->connack_sent)
+        return false;
+    const struct delivery *first = queue_first(&session->queue);
+    return conn->unfinished ||
+           (first && (first->qos == 0 || session->inflight.window < conn->window));
+}
+
 size_t conn_drain(struct conn *conn, uint8_t *buf, size_t room, uint64_t now)
 {
     struct mqtt_writer w = { .out = buf, .room = room };
@@ -474,5 +484,7 @@ size_t conn_drain(struct conn *conn, uint8_t *buf, size_t room, uint64_t now)
     STAT_ADD(&conn->worker->stats, bytes_sent, w.len);
     if (conn->paused && conn->phase == CONN_OPEN)
         conn_watch_backlog(conn, now);
+    if (conn->stopping && conn->phase == CONN_OPEN)
+        conn_stop(conn, now);
     return w.len;
 }

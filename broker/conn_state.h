@@ -84,6 +84,7 @@ struct conn {
     bool bridge, clean_start, connack_sent, counted;
     bool problem_information; /* reason strings may be sent */
     bool publishes;           /* has sent a PUBLISH */
+    bool stopping;            /* ends when its output has left */
     bool paused, choked;
     bool assigned;             /* the client identifier is ours */
     bool lost;                 /* nothing can be sent any more */
@@ -128,6 +129,9 @@ void conn_reply_ack(struct conn *conn, enum mqtt_type type, uint16_t id, enum mq
                     uint64_t wait);
 void conn_reply_packet(struct conn *conn, uint8_t *packet, size_t len, enum mqtt_type type,
                        uint64_t wait);
+/* The broker stops: ends the connection as soon as what is queued for it has been taken by its
+ * socket. */
+void conn_stop(struct conn *conn, uint64_t now);
 void conn_set_timer(struct conn *conn);
 void conn_watch_backlog(struct conn *conn, uint64_t now); /* pause or go on reading */
 void conn_durable(struct conn *conn); /* the store has come further: see what may leave */
@@ -150,6 +154,8 @@ packet_fn *conn_handler(unsigned type); /* NULL: a client may not send it */
 /* conn_out.c */
 /* Forgets the replies that wait for the store: the connection ends, they would not be true. */
 void replies_drop_waiting(struct conn *conn);
+/* Whether the session has something that could be sent now, but for a busy socket. */
+bool conn_has_output(const struct conn *conn);
 /* What the newest reply waits for; 0 when there is none. */
 uint64_t conn_last_wait(const struct conn *conn);
 /* Whether so many publishes are unacknowledged because of us that the connection is left unread. */

@@ -260,11 +260,10 @@ static void take_stop(struct worker *worker, struct mail *mail)
 static void take_close(struct worker *worker, struct mail *mail)
 {
     (void)mail;
-    flush_ready(worker); /* what is queued goes first, as far as the sockets take it */
+    flush_ready(worker);
     for (struct list *node = worker->conns.next, *next; node != &worker->conns; node = next) {
         next = node->next;
-        conn_end(CONTAINER_OF(node, struct conn, worker_node), END_SHUTDOWN,
-                 MQTT_SERVER_SHUTTING_DOWN, "the server shuts down", worker->now);
+        conn_stop(CONTAINER_OF(node, struct conn, worker_node), worker->now);
     }
 }
 

@@ -18,11 +18,11 @@
 static const struct setting two = { .workers = 2 }, three = { .workers = 3 };
 
 /* CONNECT of the session s, which lives on for an hour, and the answers to it; clean as well */
-#define RESUME     "10 13 0004 'MQTT' 05 00 0000 05 11 00000e10 0001 's'"
-#define START      "10 13 0004 'MQTT' 05 02 0000 05 11 00000e10 0001 's'"
-#define BACK5      "20 0e 01 00 0b 21 03e8 27 001e8480 22 000a"
-#define RESUME_311 "10 0d 0004 'MQTT' 04 00 0000 0001 's'"
-#define TAKEN_OVER "e0 01 8e"
+#define RESUME                "10 13 0004 'MQTT' 05 00 0000 05 11 00000e10 0001 's'"
+#define START                 "10 13 0004 'MQTT' 05 02 0000 05 11 00000e10 0001 's'"
+#define BACK5                 "20 0e 01 00 0b 21 03e8 27 001e8480 22 000a"
+#define RESUME_311            "10 0d 0004 'MQTT' 04 00 0000 0001 's'"
+#define TAKEN_OVER            "e0 01 8e"
 #define SUBSCRIBED(peer, qos) peer "> 82 07 0001 00 0001 't' " qos, peer "< 90 04 0001 00 " qos
 
 /* ---- the two steps ---- */
@@ -31,8 +31,9 @@ static void test_takeover_connack_waits_for_the_old_connections_end(void **state
 { /* [MQTT5-3.1.4-3] */
     (void)state;
     CONVERSE_WITH(&two, "a@0", "b@1", "a> " RESUME, "a< {ok5}", "=hold", "b> " RESUME, "=1", "b<",
-                  "a<",                   /* the claim is on its way */
-                  "=0", "a< " TAKEN_OVER, /* the old one has ended, the new one waits for the fence */
+                  "a<", /* the claim is on its way */
+                  "=0",
+                  "a< " TAKEN_OVER, /* the old one has ended, the new one waits for the fence */
                   "a.", "=1", "b<", "=0", "b<", "=1", "b< " BACK5);
 }
 
@@ -47,11 +48,10 @@ static void test_takeover_drops_what_the_old_connection_sends_afterwards(void **
 { /* [MQTT5-3.1.4-3]: input of two connections of one client is never served at once */
     (void)state;
     CONVERSE_WITH(&two, "w> {5} 82 07 0001 00 0001 't' 00", "w< {ok5} 90 04 0001 00 00", "a@0",
-                  "b@1", "a> " RESUME, "a< {ok5}", "=hold",
-                  "b> " RESUME " 30 05 0001 't' 00 'n'", "=1",
-                  "a> 30 05 0001 't' 00 'o'", /* still served: the claim is not read yet */
-                  "=0", "w< 30 05 0001 't' 00 'o'", "a< " TAKEN_OVER, "a.", "w<", "=101", "b< " BACK5,
-                  "=10", "w< 30 05 0001 't' 00 'n'");
+                  "b@1", "a> " RESUME, "a< {ok5}", "=hold", "b> " RESUME " 30 05 0001 't' 00 'n'",
+                  "=1", "a> 30 05 0001 't' 00 'o'", /* still served: the claim is not read yet */
+                  "=0", "w< 30 05 0001 't' 00 'o'", "a< " TAKEN_OVER, "a.", "w<", "=101",
+                  "b< " BACK5, "=10", "w< 30 05 0001 't' 00 'n'");
 }
 
 static void test_takeover_holds_what_the_new_connection_sends_before_connack(void **state)
@@ -74,9 +74,9 @@ static void test_takeover_on_the_same_worker_needs_no_turn(void **state)
 static void test_takeover_claims_queue_and_the_last_remains(void **state)
 {
     (void)state;
-    CONVERSE_WITH(&three, "a@0", "b@1", "c@2", "d@1", "a> " RESUME, "a< {ok5}", SUBSCRIBED("a", "01"),
-                  "=hold", "b> " RESUME, "c> " RESUME, "d> " RESUME, "=1", "=2", "=0", "=run",
-                  "a< " TAKEN_OVER, "a.", "b< " BACK5 " " TAKEN_OVER, "b.",
+    CONVERSE_WITH(&three, "a@0", "b@1", "c@2", "d@1", "a> " RESUME, "a< {ok5}",
+                  SUBSCRIBED("a", "01"), "=hold", "b> " RESUME, "c> " RESUME, "d> " RESUME, "=1",
+                  "=2", "=0", "=run", "a< " TAKEN_OVER, "a.", "b< " BACK5 " " TAKEN_OVER, "b.",
                   /* d came to b's worker, before c's claim was known there */
                   "c^ " BACK5, "d^ " BACK5);
 }
@@ -103,8 +103,8 @@ static void test_takeover_with_clean_start_gets_a_new_session(void **state)
 { /* [MQTT5-3.1.2-4] */
     (void)state;
     CONVERSE_WITH(&three, "p@2", "p> {5}", "p< {ok5}", "a@0", "b@1", "a> " RESUME, "a< {ok5}",
-                  SUBSCRIBED("a", "01"), "=hold", "p> 32 07 0001 't' 0007 00 'x'", "b> " START, "=1",
-                  "=0", "=2", "=run", "a< " TAKEN_OVER, "a.", "b< {ok5}",
+                  SUBSCRIBED("a", "01"), "=hold", "p> 32 07 0001 't' 0007 00 'x'", "b> " START,
+                  "=1", "=0", "=2", "=run", "a< " TAKEN_OVER, "a.", "b< {ok5}",
                   "p> 32 07 0001 't' 0008 00 'y'", "p< 40 02 0007 40 03 0008 10", "b<");
 }
 
@@ -112,8 +112,9 @@ static void test_takeover_of_a_session_that_ends_with_its_connection(void **stat
 { /* [MQTT5-3.1.2-23] [MQTT5-3.2.2-3] */
     (void)state;
     CONVERSE_WITH(&two, "a@0", "b@1", "a> {5}", "a< {ok5}", "a> 82 07 0001 00 0001 't' 01",
-                  "a< 90 04 0001 00 01", "b> 10 0e 0004 'MQTT' 05 00 0000 00 0001 'a'", "a< " TAKEN_OVER,
-                  "a.", "b< {ok5}", "b> 32 07 0001 't' 0007 00 'x'", "b< 40 03 0007 10");
+                  "a< 90 04 0001 00 01", "b> 10 0e 0004 'MQTT' 05 00 0000 00 0001 'a'",
+                  "a< " TAKEN_OVER, "a.", "b< {ok5}", "b> 32 07 0001 't' 0007 00 'x'",
+                  "b< 40 03 0007 10");
 }
 
 /* ---- what the session brings along ---- */
@@ -121,24 +122,25 @@ static void test_takeover_of_a_session_that_ends_with_its_connection(void **stat
 static void test_takeover_brings_a_half_sent_qos2_message_along(void **state)
 { /* [MQTT5-4.4.0-1] [MQTT5-4.3.3-7] */
     (void)state;
-    CONVERSE_WITH(&two, "p> {5}", "p< {ok5}", "a@0", "b@1", "a> " RESUME, "a< {ok5}",
-                  SUBSCRIBED("a", "02"),
-                  "p> 34 07 0001 't' 0001 00 'x' 34 07 0001 't' 0002 00 'y' 34 07 0001 't' 0003 00 'z'",
-                  "a< 34 07 0001 't' 0001 00 'x' 34 07 0001 't' 0002 00 'y' 34 07 0001 't' 0003 00 'z'",
-                  "a> 50 02 0001", "a< 62 02 0001", "b> " RESUME,
-                  "b< " BACK5 " 62 02 0001 3c 07 0001 't' 0002 00 'y' 3c 07 0001 't' 0003 00 'z'",
-                  "a< " TAKEN_OVER, "a.", "b> 70 02 0001 50 02 0002", "b< 62 02 0002", "a> " RESUME,
-                  "b< " TAKEN_OVER, "b.", "a< " BACK5 " 62 02 0002 3c 07 0001 't' 0003 00 'z'");
+    CONVERSE_WITH(
+        &two, "p> {5}", "p< {ok5}", "a@0", "b@1", "a> " RESUME, "a< {ok5}", SUBSCRIBED("a", "02"),
+        "p> 34 07 0001 't' 0001 00 'x' 34 07 0001 't' 0002 00 'y' 34 07 0001 't' 0003 00 'z'",
+        "a< 34 07 0001 't' 0001 00 'x' 34 07 0001 't' 0002 00 'y' 34 07 0001 't' 0003 00 'z'",
+        "a> 50 02 0001", "a< 62 02 0001", "b> " RESUME,
+        "b< " BACK5 " 62 02 0001 3c 07 0001 't' 0002 00 'y' 3c 07 0001 't' 0003 00 'z'",
+        "a< " TAKEN_OVER, "a.", "b> 70 02 0001 50 02 0002", "b< 62 02 0002", "a> " RESUME,
+        "b< " TAKEN_OVER, "b.", "a< " BACK5 " 62 02 0002 3c 07 0001 't' 0003 00 'z'");
 }
 
 static void test_takeover_knows_a_half_received_qos2_message(void **state)
 { /* [MQTT5-4.3.3-10]: sent again on the new connection, it is delivered once */
     (void)state;
-    CONVERSE_WITH(&two, "w> {5} 82 07 0001 00 0001 't' 02", "w< {ok5} 90 04 0001 00 02", "a@0", "b@1",
-                  "a> " RESUME " 34 07 0001 't' 0007 00 'x'", "a< {ok5} 50 02 0007",
+    CONVERSE_WITH(&two, "w> {5} 82 07 0001 00 0001 't' 02", "w< {ok5} 90 04 0001 00 02", "a@0",
+                  "b@1", "a> " RESUME " 34 07 0001 't' 0007 00 'x'", "a< {ok5} 50 02 0007",
                   "w< 34 07 0001 't' 0001 00 'x'", "b> " RESUME " 3c 07 0001 't' 0007 00 'x'",
                   "b< " BACK5 " 50 02 0007", "w<", "b> 62 02 0007", "b< 70 02 0007",
-                  "b> 34 07 0001 't' 0007 00 'y'", "b< 50 02 0007", "w< 34 07 0001 't' 0002 00 'y'");
+                  "b> 34 07 0001 't' 0007 00 'y'", "b< 50 02 0007",
+                  "w< 34 07 0001 't' 0002 00 'y'");
 }
 
 static void test_takeover_appends_what_reaches_the_new_owner_first(void **state)
@@ -167,15 +169,15 @@ static void test_takeover_appends_what_reaches_the_new_owner_first(void **state)
 static void test_takeover_sends_the_will_that_has_no_delay(void **state)
 { /* [MQTT5-3.1.2-8] [MQTT5-3.1.4-3] */
     (void)state;
-    CONVERSE_WITH(&two, WATCHER, "a@0", "b@1", "a> " WITH_WILL("00000000"), "a< {ok5}", "b> " RESUME,
-                  "a< " TAKEN_OVER, "b< " BACK5, "w< 30 05 0001 't' 00 'x'");
+    CONVERSE_WITH(&two, WATCHER, "a@0", "b@1", "a> " WITH_WILL("00000000"), "a< {ok5}",
+                  "b> " RESUME, "a< " TAKEN_OVER, "b< " BACK5, "w< 30 05 0001 't' 00 'x'");
 }
 
 static void test_takeover_forgets_the_will_that_has_a_delay(void **state)
 { /* [MQTT5-3.1.3-9] */
     (void)state;
-    CONVERSE_WITH(&two, WATCHER, "a@0", "b@1", "a> " WITH_WILL("00000005"), "a< {ok5}", "b> " RESUME,
-                  "a< " TAKEN_OVER, "b< " BACK5, "w<", "+20000", "w<");
+    CONVERSE_WITH(&two, WATCHER, "a@0", "b@1", "a> " WITH_WILL("00000005"), "a< {ok5}",
+                  "b> " RESUME, "a< " TAKEN_OVER, "b< " BACK5, "w<", "+20000", "w<");
 }
 
 static void test_takeover_with_clean_start_sends_the_delayed_will(void **state)

@@ -188,13 +188,15 @@ static void hear(struct speaker *speaker, const char *line)
     speaker->len = 0;
 }
 
-/* "=hold", "=run", "=01": who is turned, and when. */
+/* "=hold", "=run", "=01", "=stop": who is turned, and when. */
 static void turn(struct conversation *talk, const char *what)
 {
     if (strcmp(what, "hold") == 0) {
         talk->held = true;
     } else if (strcmp(what, "run") == 0) {
         talk->held = false;
+    } else if (strcmp(what, "stop") == 0) {
+        broker_stop(talk->world.broker);
     } else {
         assert_true(talk->held);
         for (; *what; what++) {
@@ -284,8 +286,7 @@ void converse_with(const struct setting *setting, const char *const *lines)
              setting->options ? setting->options : "");
     if (setting->store)
         talk->store = fault_store_new();
-    world_init_with(&talk->world, setting->workers, text,
-                    talk->store ? &talk->store->store : NULL);
+    world_init_with(&talk->world, setting->workers, text, talk->store ? &talk->store->store : NULL);
     if (talk->store)
         talk->store->broker = talk->world.broker;
     for (; *lines; lines++)

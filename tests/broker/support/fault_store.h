@@ -17,7 +17,7 @@ struct fault_batch {
     bool failed;
 };
 
-struct fault_lane { /* one a worker */
+struct fault_lane {                            /* one a worker */
     struct fault_batch batches[FAULT_BATCHES]; /* by position - 1 */
     uint64_t submitted;                        /* the newest position */
     uint64_t finished;                         /* up to here the test has decided */

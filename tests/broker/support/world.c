@@ -49,11 +49,10 @@ void world_init_with(struct world *world, unsigned workers, const char *options,
     assert_non_null(world->config);
     problems_done(&problems);
     world->now = 1700000000000;
-    world->broker = broker_new(world->config, workers,
-                               &(struct broker_env){ .random = no_chance,
-                                                     .now = world->now,
-                                                     .version = "test",
-                                                     .store = store });
+    world->broker = broker_new(
+        world->config, workers,
+        &(struct broker_env){
+            .random = no_chance, .now = world->now, .version = "test", .store = store });
     world->woken = calloc(workers, sizeof *world->woken);
     assert_non_null(world->woken);
     for (unsigned i = 0; i < workers; i++)
