@@ -51,9 +51,9 @@ void will_decide(struct conn *conn, enum conn_end end, uint64_t now)
 {
     struct session *session = conn->session;
     struct message *will = conn->will;
-    conn->will = NULL;
-    if (!will || !session)
+    if (!will || !session) /* without a session, the will goes with its connection */
         return;
+    conn->will = NULL;
     bool lives_on = session->expiry > 0 && !session->taken_by_clean_start;
     if (fates[end] == SEND_OR_DELAY && conn->will_delay > 0 && lives_on) {
         session->will = will;

@@ -549,6 +549,15 @@ void worker_tick(struct worker *worker, uint64_t now)
     wheel_advance(&worker->wheel, now);
 }
 
+void worker_publish(struct worker *worker, struct span topic, struct span payload, uint64_t now)
+{
+    struct message *message = message_new(&(struct mqtt_publish){ .payload = payload }, topic, now);
+    if (!message)
+        return;
+    (void)route_message(worker, &(struct route){ .message = message }, now);
+    message_unref(message);
+}
+
 uint64_t worker_next_tick(const struct worker *worker)
 {
     return wheel_next((struct wheel *)&worker->wheel);

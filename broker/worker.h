@@ -13,6 +13,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "mqtt/span.h"
+
 struct worker;
 
 /* How another thread wakes this worker up: writes an eventfd. Called from any thread, at most
@@ -36,6 +38,9 @@ bool worker_finish(struct worker *worker, uint64_t now);
 
 /* When worker_tick() has something to do: milliseconds since 1970, UINT64_MAX never. */
 uint64_t worker_next_tick(const struct worker *worker);
+
+/* Publishes a message of the broker's own, at QoS 0, not retained. */
+void worker_publish(struct worker *worker, struct span topic, struct span payload, uint64_t now);
 
 unsigned worker_index(const struct worker *worker);
 /* Connections that are on this worker or on their way to it, for whoever hands out the next one.

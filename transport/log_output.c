@@ -67,7 +67,7 @@ static void wait_for_drain(enum log_level level, const char *line, size_t len)
     bool kept;
 
     pthread_mutex_lock(&waiting_lock);
-    kept = entry && waiting.count < WAITING_MAX && waiting.wake;
+    kept = entry && waiting.count < WAITING_MAX;
     if (!kept) {
         waiting.dropped++;
     } else {
@@ -139,7 +139,10 @@ void log_output_on_topics(void (*wake)(void *ctx), void *ctx)
     pthread_mutex_lock(&waiting_lock);
     waiting.wake = wake;
     waiting.wake_ctx = ctx;
+    bool lines_wait = waiting.count > 0; /* from before there was anybody to wake up */
     pthread_mutex_unlock(&waiting_lock);
+    if (wake && lines_wait)
+        wake(ctx);
 }
 
 /* ---- lines ---- */

@@ -25,6 +25,7 @@
 #include "broker/config.h"
 #include "broker/log.h"
 #include "broker/problems.h"
+#include "broker/worker.h"
 #include "noctule_version.h"
 #include "transport/cli.h"
 #include "transport/limits.h"
@@ -76,8 +77,16 @@ void server_peer_gone(struct server *server)
         loop_wake(&server->loops[0]);
 }
 
+/* log_dest topic */
+static void publish_line(void *ctx, const char *topic, const char *line, size_t len)
+{
+    struct loop *loop = ctx;
+    worker_publish(loop->worker, span_str(topic), span_of(line, len), loop_now(loop));
+}
+
 void server_on_wake(struct server *server)
 {
+    log_output_drain(publish_line, &server->loops[0]);
     if (server_is_stopping(server) && server_connections(server) == 0)
         quit(server);
 }
@@ -315,6 +324,7 @@ static enum err open_broker(struct server *server)
     server->broker = broker_new(server->config, server->loop_count, &env);
     for (unsigned i = 0; i < server->loop_count; i++)
         loop_attach_worker(&server->loops[i], broker_worker(server->broker, i));
+    log_output_on_topics(loop_wake, &server->loops[0]);
     return ERR_OK;
 }
 
@@ -438,6 +448,7 @@ static void say_ready(struct server *server)
 
 static void close_all(struct server *server)
 {
+    log_output_on_topics(NULL, NULL);
     if (!server_is_stopping(server))
         quit(server);
     for (unsigned i = 1; i <= server->loops_running; i++)

@@ -109,22 +109,19 @@ static void lose_s(struct flow *flow)
         peer_lose(peer);
 }
 
-/* Looks at what a connection of s has received since, and acknowledges some of it. */
+/* Looks at the next PUBLISH that a connection of s has received. */
 static void receive(struct flow *flow, unsigned place)
 {
-    struct peer *peer = &flow->s[place];
-    const struct received *received;
-    while ((received = peer_next(peer))) {
-        unsigned from, number;
-        assert_int_equal(sscanf(received->payload, "%u %u", &from, &number), 2);
-        assert_true(from < PUBLISHERS && number < flow->published[from]);
-        assert_true(number + 1 > flow->last[place][from]); /* in order on each connection */
-        flow->last[place][from] = number + 1;
-        if (received->dup)
-            assert_true(number < flow->first[from] && !flow->taken[from][number]);
-        else /* the next one: none is left out, none comes twice */
-            assert_int_equal(number, flow->first[from]++);
-    }
+    const struct received *received = peer_next(&flow->s[place]);
+    unsigned from, number;
+    assert_int_equal(sscanf(received->payload, "%u %u", &from, &number), 2);
+    assert_true(from < PUBLISHERS && number < flow->published[from]);
+    assert_true(number + 1 > flow->last[place][from]); /* in order on each connection */
+    flow->last[place][from] = number + 1;
+    if (received->dup)
+        assert_true(number < flow->first[from] && !flow->taken[from][number]);
+    else /* the next one: none is left out, none comes twice */
+        assert_int_equal(number, flow->first[from]++);
 }
 
 static void acknowledge(struct flow *flow, unsigned place)
@@ -180,10 +177,24 @@ static void go_on_sending(struct flow *flow)
     }
 }
 
+/* All connections of s, in the order in which the broker has written to them. */
 static void receive_all(struct flow *flow)
 {
-    for (unsigned i = 0; i < CONNECTIONS; i++)
-        receive(flow, i);
+    for (;;) {
+        const struct received *first = NULL;
+        unsigned place = 0;
+        for (unsigned i = 0; i < CONNECTIONS; i++) {
+            const struct peer *peer = &flow->s[i];
+            const struct received *next = &peer->publishes[peer->taken];
+            if (peer->taken < peer->count && (!first || next->order < first->order)) {
+                first = next;
+                place = i;
+            }
+        }
+        if (!first)
+            return;
+        receive(flow, place);
+    }
 }
 
 static void act(struct flow *flow)

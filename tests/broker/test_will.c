@@ -123,6 +123,14 @@ static void test_will_at_shutdown_reaches_who_is_still_there(void **state)
                   "w< 30 05 0001 't' 00 'x' 30 05 0001 't' 00 'x' e0 01 8b", "w.");
 }
 
+static void test_will_at_shutdown_of_a_client_without_its_session_is_not_sent(void **state)
+{ /* [MQTT5-3.1.2-7]: it goes with the session, which b does not have yet; nothing of it is left */
+    (void)state;
+    CONVERSE_WITH(&two, WATCH("00"), "a> " RESUME5, "a< {ok5}", "b@1", "=hold",
+                  "b> 10 1f 0004 'MQTT' 05 04 0000 05 11 00000064 0001 'a' 05 18 00000000 0001 't' 0001 'x'", "=stop", "=1", "=run",
+                  "b^", "b.", "a^ e0 01", "a.", "w< e0 01 8b", "w.");
+}
+
 /* ---- the delay ---- */
 
 static void test_will_delay_ends_with_the_session_that_disconnect_shortens(void **state)
@@ -250,6 +258,7 @@ int main(void)
         cmocka_unit_test(test_will_is_sent_when_the_keep_alive_has_run_out),
         cmocka_unit_test(test_will_is_sent_when_the_client_is_taken_over),
         cmocka_unit_test(test_will_at_shutdown_reaches_who_is_still_there),
+        cmocka_unit_test(test_will_at_shutdown_of_a_client_without_its_session_is_not_sent),
         cmocka_unit_test(test_will_delay_ends_with_the_session_that_disconnect_shortens),
         cmocka_unit_test(test_will_delayed_is_cancelled_by_the_session_going_on),
         cmocka_unit_test(test_will_delayed_is_sent_by_a_clean_start),

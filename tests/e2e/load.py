@@ -112,7 +112,7 @@ class Peer:
 
 class Publisher(Peer):
     """Sends packets of one QoS with at most `window` of them unacknowledged, and checks that the
-    acknowledgements come in order [MQTT311-4.6.0-2] [MQTT311-4.6.0-3]."""
+    acknowledgements come in order."""
 
     def __init__(self, client, packets, qos, window=100):
         super().__init__(client)

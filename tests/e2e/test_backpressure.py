@@ -52,7 +52,7 @@ class Mutual(load.Peer):
 
 
 def test_two_clients_that_publish_to_each_other_without_reading():
-    """Neither reads until neither can send any more; then both do, and all of it arrives."""
+    """Neither reads until neither gets rid of more; then both do, and all of it arrives."""
     count = 30000
     with Broker("tcp", options=UNBOUNDED, workers=2) as broker:
         peers = []
@@ -69,7 +69,8 @@ def test_two_clients_that_publish_to_each_other_without_reading():
                 witness.ping()
                 moved = before != [len(peer.out) for peer in peers]
                 stuck = 0 if moved else stuck + 1
-        assert all(peer.out for peer in peers), "the broker took in all of it: nothing was tested"
+        # The answers to one of them may fit into the kernel's buffers; not so for both.
+        assert any(peer.out for peer in peers), "the broker took in all of it: nothing was tested"
         load.drive(peers, 60)
         for peer in peers:
             assert peer.numbers == list(range(count)), f"{peer.name}: lost or out of order"

@@ -162,6 +162,16 @@ def test_packet_of_megabytes(kind):
             client.wait(wire.PUBACK, 7)
 
 
+def test_unix_socket_of_killed_broker_is_taken_over():
+    """The file that a crash leaves behind does not keep the next broker from starting."""
+    with Broker("unix") as broker:
+        broker.process.kill()
+        broker.process.wait()
+        assert os.path.exists(broker.unix.path)
+        broker.start()
+        wire.connected(broker.unix).disconnect()
+
+
 @cases(kind=("tcp", "tls", "ws", "unix"))
 def test_packets_byte_by_byte(kind):
     """Packet boundaries mean nothing to the stream below."""

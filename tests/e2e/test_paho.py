@@ -88,7 +88,7 @@ def test_publish_and_receive(version, kind):
 
 @cases(version=VERSIONS)
 def test_persistent_session_gets_what_was_queued(version):
-    """QoS 1 and 2 messages wait for the client in their order [MQTT5-4.4.0-1] [MQTT311-4.4.0-1]."""
+    """QoS 1 and 2 messages wait for the client in their order [MQTT5-3.1.2-5] [MQTT311-3.1.2-5]."""
     with Broker("tcp") as broker:
         keeper = Client(broker, version, "keeper", keep=True)
         assert keeper.connect() is False

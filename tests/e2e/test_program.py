@@ -195,6 +195,16 @@ def test_pid_file_is_written_and_removed():
     assert not os.path.exists(path)
 
 
+def test_log_lines_are_published():
+    """log_dest topic: each line under $SYS/broker/log/, by the letter of its type."""
+    with Broker("tcp", options="log_dest stderr\nlog_dest topic") as broker:
+        with wire.connected(broker.tcp, "reader") as reader:
+            reader.subscribe("$SYS/broker/log/N", qos=0)
+            with wire.connected(broker.tcp, "someone"):
+                while b"as someone" not in reader.message().payload:
+                    pass
+
+
 @noctule_only
 def test_harmless_options_of_mosquitto_are_warned_about():
     """They are named and ignored; a mosquitto.conf of a plain installation so works."""

@@ -27,7 +27,7 @@ def test_ends_cleanly(number):
 @noctule_only
 @cases(kind=("tcp", "tls", "ws", "wss", "unix"))
 def test_tells_version_5_clients(kind):
-    """[MQTT5-4.13.1-1]: DISCONNECT with 0x8B before the connection closes."""
+    """DISCONNECT with 0x8B before the connection closes."""
     with Broker(kind, workers=2) as broker:
         clients = [wire.connected(broker.addresses[0], f"c{n}", 5) for n in range(4)]
         broker.signal(signal.SIGTERM)

@@ -23,3 +23,29 @@ def test_publish_and_receive(kind, version):
                 assert (message.qos, message.retain, message.dup) == (qos, False, False), message
             client.expect_nothing()
             client.disconnect()
+
+
+@cases(version=VERSIONS)
+def test_session_is_kept_and_ended(version):
+    """[MQTT5-3.1.2-5] [MQTT5-3.2.2-3] [MQTT311-3.1.2-4] [MQTT311-3.2.2-2]: it comes back with its
+    subscriptions and what was queued, until a clean start ends it."""
+    keep = {"props": {"session_expiry_interval": 3600}} if version == 5 else {}
+    with Broker("tcp", workers=2) as broker:
+        with wire.Client(broker.tcp, version, "keeper") as keeper:
+            assert not keeper.connect(clean=False, **keep).session_present
+            keeper.subscribe("a", "b", qos=1)
+            keeper.unsubscribe("b")
+            keeper.disconnect()
+        with wire.connected(broker.tcp, "other", version) as other:
+            for topic in ("a", "b"):
+                other.publish(topic, "while away", qos=1)
+        with wire.Client(broker.tcp, version, "keeper") as keeper:
+            connack = keeper.connect(clean=False, **keep)
+            # Version 3.1 has no such flag: its byte is reserved.
+            assert connack.session_present == (version != 3)
+            assert keeper.message().topic == "a"
+            keeper.expect_nothing()
+            keeper.disconnect()
+        with wire.Client(broker.tcp, version, "keeper") as keeper:
+            assert not keeper.connect(clean=True).session_present
+            keeper.expect_nothing()

@@ -100,7 +100,8 @@ void world_pass(struct world *world, uint64_t milliseconds)
 
 static void keep_publish(struct peer *peer, const struct mqtt_frame *frame, struct span body)
 {
-    struct received received = { .qos = frame->flags >> 1 & 3,
+    struct received received = { .order = atomic_fetch_add(&peer->world->received, 1),
+                                 .qos = frame->flags >> 1 & 3,
                                  .dup = frame->flags & 8,
                                  .retain = frame->flags & 1 };
     size_t topic_len = (size_t)body.data[0] << 8 | body.data[1], at = 2 + topic_len;

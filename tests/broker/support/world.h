@@ -16,8 +16,9 @@ struct world {
     struct broker *broker;
     struct config *config;
     uint64_t now;
-    bool threaded;      /* each worker has a thread that turns it: helpers neither run nor wait */
-    atomic_bool *woken; /* one per worker */
+    bool threaded;        /* each worker has a thread that turns it: helpers neither run nor wait */
+    atomic_bool *woken;   /* one per worker */
+    atomic_uint received; /* PUBLISH packets of all peers */
 };
 
 struct received { /* a PUBLISH that a peer was sent */
@@ -25,6 +26,7 @@ struct received { /* a PUBLISH that a peer was sent */
     bool dup, retain;
     uint16_t id;     /* 0 at QoS 0 */
     uint32_t sub_id; /* the first one, 0 none */
+    unsigned order;  /* among those of all peers */
     char topic[64], payload[64];
 };
 

@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What a session has given to the store, when it moves, ends or is left alone before the store has
+ * answered: a fault store holds every batch until a line says that it is durable. s has a session
+ * that lives for an hour, on worker 0; b comes to it on worker 1; w, on worker 0, has subscribed.
+ */
+#include "tests/broker/support/conversation.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+
+static const struct setting one = { .workers = 1, .store = true };
+static const struct setting two = { .workers = 2, .store = true };
+
+/* One utterance a line, and what it brings. */
+/* clang-format off */
+
+#define RESUME  "10 13 0004 'MQTT' 05 00 0000 05 11 00000e10 0001 's'"
+#define START   "10 13 0004 'MQTT' 05 02 0000 05 11 00000e10 0001 's'"
+#define BACK5   "20 0e 01 00 0b 21 03e8 27 001e8480 22 000a"
+#define WATCHER "w> {5} 82 07 0001 00 0001 't' 02", "w< {ok5} 90 04 0001 00 02"
+/* up to here the store is quick */
+#define S_IS_HERE WATCHER, "*go", "b@1", "s> " RESUME, "s< {ok5}", "*hold"
+#define S_IS_ALONE WATCHER, "*go", "s> " RESUME, "s< {ok5}", "*hold"
+
+static void test_store_failure_after_the_connection_went_frees_the_identifier(void **state)
+{ /* [MQTT5-4.3.3-10]: nothing was accepted, so what is sent again is a new message */
+    (void)state;
+    CONVERSE_WITH(&one, S_IS_ALONE, "s> 34 07 0001 't' 0007 00 'x'", "s!", "*0!", "w<", "*go",
+                  "s> " RESUME " 3c 07 0001 't' 0007 00 'x'", "s< " BACK5 " 50 02 0007", "w< 34 07 0001 't' 0001 00 'x'",
+                  "s> 3c 07 0001 't' 0007 00 'x'", "s< 50 02 0007", "w<");
+}
+
+static void test_store_failure_after_the_session_went_is_the_end_of_its_message(void **state)
+{
+    (void)state;
+    CONVERSE_WITH(&one, S_IS_ALONE, "s> 34 07 0001 't' 0007 00 'x'", "a> " START, "s< e0 01 8e", "s.", "+5000", "*0!", "w<", "*go", "w<");
+}
+
+static void test_store_message_of_a_session_that_went_is_routed_when_it_is_kept(void **state)
+{
+    (void)state;
+    CONVERSE_WITH(&one, S_IS_ALONE, "s> 34 07 0001 't' 0007 00 'x'", "a> " START, "s< e0 01 8e", "s.", "+5000", "*go",
+                  "w< 34 07 0001 't' 0001 00 'x'", "a< {ok5}");
+    CONVERSE_WITH(&two, S_IS_HERE, "s> 34 07 0001 't' 0007 00 'x'", "b> " START, "s< e0 01 8e", "s.", "+5000", "*go",
+                  "w< 34 07 0001 't' 0001 00 'x'", "b< {ok5}");
+}
+
+static void test_store_takeover_waits_for_what_the_old_worker_has_stored(void **state)
+{ /* [MQTT5-4.3.3-10] [MQTT5-4.1.0-1]: the duplicate is answered when the first is durable, not before */
+    (void)state;
+    CONVERSE_WITH(&two, S_IS_HERE, "s> 34 07 0001 't' 0007 00 'x'", "b> " RESUME " 3c 07 0001 't' 0007 00 'x'", "s< e0 01 8e", "s.",
+                  "*1", "b<", "w<", "*1", "b<", "*0", "w< 34 07 0001 't' 0001 00 'x'", "b<", "*go", "b< " BACK5 " 50 02 0007", "w<");
+}
+
+static void test_store_takeover_after_a_failure_takes_the_message_again(void **state)
+{ /* [MQTT5-4.3.3-10] */
+    (void)state;
+    CONVERSE_WITH(&two, S_IS_HERE, "s> 34 07 0001 't' 0007 00 'x'", "b> " RESUME " 3c 07 0001 't' 0007 00 'x'", "s< e0 01 8e", "s.",
+                  "*0!", "w<", "*go", "b< " BACK5 " 50 02 0007", "w< 34 07 0001 't' 0001 00 'x'");
+}
+
+static void test_store_takeover_sends_pubrel_when_the_pubrec_is_kept(void **state)
+{ /* [MQTT5-4.3.3-4] [MQTT5-4.4.0-1] */
+    (void)state;
+    CONVERSE_WITH(&two, S_IS_HERE, "*go", "s> 82 07 0001 00 0001 'u' 02", "s< 90 04 0001 00 02", "w> 34 07 0001 'u' 0001 00 'x'",
+                  "w< 50 02 0001", "s< 34 07 0001 'u' 0001 00 'x'", "*hold", "s> 50 02 0001", "s<", "b> " RESUME, "s< e0 01 8e",
+                  "*1", "b<", "*0", "*1", "b< " BACK5 " 62 02 0001");
+}
+
+static void test_store_takeover_on_the_way_gives_up_when_the_claimant_goes(void **state)
+{ /* and the session is there for the next one */
+    (void)state;
+    CONVERSE_WITH(&two, S_IS_HERE, "s> 34 07 0001 't' 0007 00 'x'", "b> " RESUME, "s< e0 01 8e", "s.", "b!", "*0",
+                  "w< 34 07 0001 't' 0001 00 'x'", "*go", "a> " RESUME " 62 02 0007", "a< " BACK5 " 70 02 0007");
+}
+
+/* clang-format on */
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_store_failure_after_the_connection_went_frees_the_identifier),
+        cmocka_unit_test(test_store_failure_after_the_session_went_is_the_end_of_its_message),
+        cmocka_unit_test(test_store_message_of_a_session_that_went_is_routed_when_it_is_kept),
+        cmocka_unit_test(test_store_takeover_waits_for_what_the_old_worker_has_stored),
+        cmocka_unit_test(test_store_takeover_after_a_failure_takes_the_message_again),
+        cmocka_unit_test(test_store_takeover_sends_pubrel_when_the_pubrec_is_kept),
+        cmocka_unit_test(test_store_takeover_on_the_way_gives_up_when_the_claimant_goes),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,229 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What fuzz_conn.c leaves out: workers that are turned one by one, and a store that is late or
+ * fails. Any bytes from up to four clients, in any order, with losses, choked sockets and time
+ * that passes. Whatever they send, what they get is a stream of packets that
+ * a server may send: CONNACK first and once, nothing behind DISCONNECT, none larger than CONNECT
+ * allowed. At the end everything is given back (the address sanitizer sees what is not). One thread.
+ *
+ * Input: one byte of settings, then records. The first byte of a record says who (low two bits) and
+ * what (enum action, the bits above); FEED, WAIT and STORE have a second byte, FEED as many more.
+ */
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "broker/broker_state.h"
+#include "broker/conn_state.h"
+#include "broker/err.h"
+#include "tests/broker/support/fault_store.h"
+#include "tests/broker/support/world.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+enum { CLIENTS = 4, OUT_MAX = 1u << 20, ROOM_MIN = 1024, RECORDS_MAX = 160 };
+enum action { FEED, FEED_SLOWLY, LOSE, WAIT, CHOKE, STORE, TURN, RUN };
+enum settings { TWO_WORKERS = 1, HOLDS = 2, STORES = 4, SMALL_ROOM = 8, SMALL_LIMITS = 16 };
+
+struct client {
+    struct link link;
+    struct world *world;
+    struct conn *conn;
+    bool closing, choked, bye;
+    size_t room;
+    uint32_t packets;
+    size_t len;
+    uint8_t *out; /* what is not a whole packet yet */
+};
+
+/* What the broker sent is made of packets of a server. */
+static void look_at(struct client *client)
+{
+    static const bool servers[16] = {
+        [MQTT_CONNACK] = true,    [MQTT_PUBLISH] = true,  [MQTT_PUBACK] = true,
+        [MQTT_PUBREC] = true,     [MQTT_PUBREL] = true,   [MQTT_PUBCOMP] = true,
+        [MQTT_SUBACK] = true,     [MQTT_UNSUBACK] = true, [MQTT_PINGRESP] = true,
+        [MQTT_DISCONNECT] = true,
+    };
+    struct mqtt_frame frame;
+    size_t at = 0;
+    for (;;) {
+        enum mqtt_frame_status status = mqtt_frame_parse(
+            span_of(client->out + at, client->len - at), &frame);
+        CHECK(status != MQTT_FRAME_BAD);
+        if (status != MQTT_FRAME_WHOLE)
+            break;
+        CHECK(servers[frame.type] && mqtt_flags_valid(&frame, MQTT_V5) && !client->bye);
+        CHECK((frame.type == MQTT_CONNACK) == (client->packets == 0));
+        CHECK((size_t)frame.header_len + frame.body_len <= client->conn->max_packet ||
+              frame.type == MQTT_CONNACK);
+        client->bye = frame.type == MQTT_DISCONNECT;
+        client->packets++;
+        at += frame.header_len + frame.body_len;
+    }
+    memmove(client->out, client->out + at, client->len - at);
+    client->len -= at;
+}
+
+static void flush(struct link *link)
+{
+    struct client *client = CONTAINER_OF(link, struct client, link);
+    size_t len = 1;
+    while (client->conn && !client->choked && len > 0) {
+        CHECK(client->len + client->room <= OUT_MAX);
+        len = conn_drain(client->conn, client->out + client->len, client->room, client->world->now);
+        client->len += len;
+        look_at(client);
+    }
+}
+
+static void close_link(struct link *link)
+{
+    CONTAINER_OF(link, struct client, link)->closing = true;
+}
+
+static void pause_link(struct link *link, bool paused)
+{
+    (void)link, (void)paused;
+}
+
+static const struct link_ops ops = { .flush = flush, .close = close_link, .pause = pause_link };
+
+static void drop(struct client *client)
+{
+    conn_free(client->conn);
+    client->conn = NULL;
+    client->closing = client->choked = client->bye = false;
+    client->len = 0;
+    client->packets = 0;
+}
+
+static void drop_closing(struct client *clients)
+{
+    for (unsigned i = 0; i < CLIENTS; i++) {
+        struct client *client = &clients[i];
+        if (!client->conn || !client->closing)
+            continue;
+        flush(&client->link);
+        CHECK(client->choked || client->len == 0); /* no half packet is left */
+        drop(client);
+    }
+}
+
+static void feed(struct client *client, unsigned worker, struct span bytes, bool slowly)
+{
+    struct world *world = client->world;
+    if (!client->conn) {
+        struct conn_origin origin = { .listener = &world->config->listeners[0],
+                                      .address = span_str("fuzz") };
+        client->conn = conn_new(broker_worker(world->broker, worker), &client->link, &origin,
+                                world->now);
+        CHECK(client->conn);
+    }
+    size_t step = slowly ? 1 : bytes.len;
+    for (size_t at = 0; at < bytes.len; at += step)
+        conn_feed(client->conn, span_of(bytes.data + at, step), world->now);
+}
+
+static void choke(struct client *client)
+{
+    if (!client->conn)
+        return;
+    client->choked = !client->choked;
+    conn_choked(client->conn, client->choked, client->world->now);
+}
+
+/* The next batch of a worker is durable, or has failed. */
+static void store(struct fault_store *fault, uint8_t what)
+{
+    unsigned worker = what & 1;
+    if (worker >= broker_worker_count(fault->broker))
+        return;
+    const struct fault_lane *lane = &fault->lanes[worker];
+    uint64_t next = lane->finished + 1 + (what >> 4);
+    if (next > lane->submitted)
+        return;
+    if (what & 2)
+        fault_store_fail(fault, worker, next);
+    else
+        fault_store_complete(fault, worker, next);
+}
+
+/* One record; returns how many bytes it took, 0 at the end. */
+static size_t act(struct client *clients, struct world *world, struct fault_store *fault,
+                  struct span in)
+{
+    if (in.len < 2)
+        return 0;
+    struct client *client = &clients[in.data[0] & 3];
+    unsigned workers = broker_worker_count(world->broker);
+    uint8_t number = in.data[1];
+    switch ((enum action)(in.data[0] >> 2 & 7)) {
+    case FEED:
+    case FEED_SLOWLY: {
+        size_t len = number < in.len - 2 ? number : in.len - 2;
+        feed(client, (in.data[0] >> 5) % workers, span_of(in.data + 2, len),
+             (in.data[0] >> 2 & 7) == FEED_SLOWLY);
+        return 2 + len;
+    }
+    case LOSE: drop(client); return 1;
+    case WAIT: world_pass(world, (uint64_t)number * number * 10); return 2;
+    case CHOKE: choke(client); return 1;
+    case STORE:
+        if (fault)
+            store(fault, number);
+        return 2;
+    case TURN: (void)world_turn(world, (in.data[0] >> 5) % workers); return 1;
+    case RUN: world_run(world); return 1;
+    }
+    return 1;
+}
+
+static void play(struct client *clients, struct world *world, struct fault_store *fault,
+                 struct span in, bool holds)
+{
+    size_t taken;
+    for (unsigned i = 0; i < RECORDS_MAX && (taken = act(clients, world, fault, in)) > 0; i++) {
+        in = span_of(in.data + taken, in.len - taken);
+        if (!holds) {
+            world_run(world);
+            drop_closing(clients);
+        }
+    }
+    world_run(world);
+    drop_closing(clients);
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    static uint8_t out[CLIENTS][OUT_MAX];
+    struct client clients[CLIENTS] = { 0 };
+    struct world world = { 0 };
+    struct fault_store *fault = NULL;
+    if (size == 0)
+        return 0;
+    uint8_t settings = data[0];
+    if (settings & STORES)
+        fault = fault_store_new();
+    world_init_with(&world, settings & TWO_WORKERS ? 2 : 1,
+                    settings & SMALL_LIMITS
+                        ? "listener 1883\nallow_anonymous true\nmax_inflight_messages 2\n"
+                          "max_queued_messages 3\nmax_packet_size 200\nmax_topic_alias 2\n"
+                          "backpressure_timeout 1\nwrite_timeout 2\ncheck_payload_format true\n"
+                        : "listener 1883\nallow_anonymous true\n",
+                    fault ? &fault->store : NULL);
+    if (fault)
+        fault->broker = world.broker;
+    for (unsigned i = 0; i < CLIENTS; i++)
+        clients[i] = (struct client){ .link.ops = &ops,
+                                      .world = &world,
+                                      .room = settings & SMALL_ROOM ? ROOM_MIN : 65536,
+                                      .out = out[i] };
+    play(clients, &world, fault, span_of(data + 1, size - 1), settings & HOLDS);
+    for (unsigned i = 0; i < CLIENTS; i++)
+        drop(&clients[i]);
+    world_done(&world);
+    if (fault)
+        fault_store_free(fault);
+    return 0;
+}
