@@ -103,7 +103,10 @@ static enum mqtt_reason accept_publish(struct conn *conn, const struct mqtt_publ
     if (!message)
         return MQTT_QUOTA_EXCEEDED;
     if (*ret_wait) {
-        worker_route_later(worker, message, session, *ret_wait);
+        worker_route_later(worker, &(struct pending_route){ .wait = *ret_wait,
+                                                            .message = message,
+                                                            .from = session,
+                                                            .packet_id = publish->id });
         return MQTT_SUCCESS;
     }
     route.message = message;
@@ -132,8 +135,9 @@ static enum mqtt_reason on_publish_qos2(struct conn *conn, const struct mqtt_pub
     enum mqtt_reason reason = refused;
     uint64_t wait = 0;
     if (session_qos2_has(session, publish->id)) {
-        /* Sent again: the same answer, after whatever the first waits for [MQTT5-4.3.3-10]. */
-        conn_reply_ack(conn, MQTT_PUBREC, publish->id, MQTT_SUCCESS, conn_last_wait(conn));
+        /* Sent again: the same answer, after what the first waits for [MQTT5-4.3.3-10]. */
+        conn_reply_ack(conn, MQTT_PUBREC, publish->id, MQTT_SUCCESS,
+                       conn_pubrec_wait(conn, publish->id));
         return MQTT_SUCCESS;
     }
     conn->unacknowledged++;

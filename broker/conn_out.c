@@ -32,7 +32,9 @@ static bool reply_grow(struct reply_line *line)
     for (uint32_t i = 0; i < line->count; i++)
         grown[i] = *reply_at(line, i);
     free(line->ring);
-    *line = (struct reply_line){ .ring = grown, .count = line->count, .room = room };
+    *line = (struct reply_line){
+        .ring = grown, .count = line->count, .room = room, .sent = line->sent
+    };
     return true;
 }
 
@@ -121,20 +123,39 @@ static size_t reply_encode(struct conn *conn, const struct reply *reply, uint8_t
     return reply->len;
 }
 
+/* Writes the first reply behind what is in `out`; one that is larger than the whole room leaves in
+ * parts. False: it is not through yet. */
+static bool write_first(struct conn *conn, uint8_t *out, size_t room, size_t *len)
+{
+    struct reply_line *line = &conn->replies;
+    const struct reply *reply = reply_at(line, 0);
+    size_t size = reply->packet ? reply->len : ACK_SIZE_MAX, space = room - *len;
+    if (line->sent == 0 && size <= space) {
+        *len += reply_encode(conn, reply, out + *len);
+        return true;
+    }
+    if (!reply->packet || (line->sent == 0 && *len > 0))
+        return false; /* there is more room next time */
+    size_t left = reply->len - line->sent, part = left < space ? left : space;
+    memcpy(out + *len, reply->packet + line->sent, part);
+    *len += part;
+    line->sent += (uint32_t)part;
+    return part == left;
+}
+
 static size_t drain_replies(struct conn *conn, uint8_t *out, size_t room)
 {
     struct reply_line *line = &conn->replies;
     size_t len = 0;
     while (line->count > 0) {
         struct reply *reply = reply_at(line, 0);
-        size_t size = reply->packet ? reply->len : ACK_SIZE_MAX;
         if (reply->wait > conn->worker->durable)
             break;
-        if (size > room - len) {
+        if (!write_first(conn, out, room, &len)) {
             worker_ready(conn->worker, conn);
             break;
         }
-        len += reply_encode(conn, reply, out + len);
+        line->sent = 0;
         replied(conn, reply);
         free(reply->packet);
         line->head = (line->head + 1) & (line->room - 1);
@@ -194,10 +215,15 @@ void conn_fail_waiting(struct conn *conn, uint64_t after, uint64_t upto, uint64_
         conn_close(conn, MQTT_QUOTA_EXCEEDED, "the store did not take what it sent", now);
 }
 
-uint64_t conn_last_wait(const struct conn *conn)
+uint64_t conn_pubrec_wait(const struct conn *conn, uint16_t id)
 {
     const struct reply_line *line = &conn->replies;
-    return line->count ? reply_at(line, line->count - 1)->wait : 0;
+    for (uint32_t i = line->count; i > 0; i--) {
+        const struct reply *reply = reply_at(line, i - 1);
+        if (reply->type == MQTT_PUBREC && reply->id == id)
+            return reply->wait;
+    }
+    return worker_pending_wait(conn->worker, conn->session, id); /* of an earlier connection */
 }
 
 bool conn_is_behind(const struct conn *conn)
@@ -478,7 +504,8 @@ size_t conn_drain(struct conn *conn, uint8_t *buf, size_t room, uint64_t now)
     w.len = drain_unfinished(conn, buf, room);
     if (!conn->unfinished)
         w.len += drain_replies(conn, buf + w.len, room - w.len);
-    if (!conn->unfinished && session && conn->connack_sent && resend(conn, session, &w, now))
+    if (!conn->unfinished && !conn->replies.sent && session && conn->connack_sent &&
+        resend(conn, session, &w, now))
         while (queue_first(&session->queue) && send_first(conn, session, &w, now))
             ;
     STAT_ADD(&conn->worker->stats, bytes_sent, w.len);

@@ -56,6 +56,7 @@ struct reply {
 struct reply_line { /* a ring that grows by doubling, freed when empty and large */
     struct reply *ring;
     uint32_t head, count, room;
+    uint32_t sent; /* bytes of the first one that have left: it was larger than the room */
 };
 
 struct topic_alias {
@@ -156,8 +157,8 @@ packet_fn *conn_handler(unsigned type); /* NULL: a client may not send it */
 void replies_drop_waiting(struct conn *conn);
 /* Whether the session has something that could be sent now, but for a busy socket. */
 bool conn_has_output(const struct conn *conn);
-/* What the newest reply waits for; 0 when there is none. */
-uint64_t conn_last_wait(const struct conn *conn);
+/* What the answer to this identifier's PUBLISH of QoS 2 waits for; 0 nothing any more. */
+uint64_t conn_pubrec_wait(const struct conn *conn, uint16_t id);
 /* Whether so many publishes are unacknowledged because of us that the connection is left unread. */
 bool conn_is_behind(const struct conn *conn);
 void replies_done(struct reply_line *line);

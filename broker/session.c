@@ -318,6 +318,7 @@ void session_end(struct worker *worker, struct session *session, uint64_t now)
     worker_store(worker, &(struct store_op){ .kind = STORE_SESSION_END, .session = session });
     funeral->session = session;
     funeral->fence.passed = bury;
+    funeral->fence.position = worker_position(worker);
     fence_start(worker, &funeral->fence, now);
 }
 

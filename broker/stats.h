@@ -14,11 +14,12 @@
     ROW(packets_received)                                                                          \
     ROW(packets_sent)                                                                              \
     ROW(publish_received)                                                                          \
-    ROW(publish_sent) ROW(publish_bytes_received) ROW(publish_bytes_sent) ROW(publish_dropped)     \
-        ROW(queue_dropped) ROW(too_large_dropped) ROW(expired_dropped) ROW(connections)            \
-            ROW(connects) ROW(refused) ROW(clients_connected) ROW(clients_expired) ROW(sessions)   \
-                ROW(subscriptions) ROW(shared_subscriptions) ROW(queued_messages)                  \
-                    ROW(queued_bytes) ROW(takeovers) ROW(wills_sent) ROW(store_failures)
+    ROW(publish_sent)                                                                              \
+    ROW(publish_bytes_received) ROW(publish_bytes_sent) ROW(publish_dropped) ROW(queue_dropped)    \
+        ROW(too_large_dropped) ROW(expired_dropped) ROW(connections) ROW(connects) ROW(refused)    \
+            ROW(clients_connected) ROW(clients_expired) ROW(sessions) ROW(subscriptions)           \
+                ROW(shared_subscriptions) ROW(queued_messages) ROW(queued_bytes) ROW(takeovers)    \
+                    ROW(wills_sent) ROW(store_failures)
 
 struct stats {
 #define STATS_FIELD(name) _Atomic uint64_t name;

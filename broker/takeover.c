@@ -124,6 +124,7 @@ void claim_at_owner(struct worker *worker, struct claim *claim, uint64_t now)
         session->arriving = true;
         atomic_store_explicit(&session->owner, claim->worker, memory_order_release);
         claim->fence.passed = hand_over;
+        claim->fence.position = worker_position(worker); /* the next owner has other positions */
         fence_start(worker, &claim->fence, now);
     }
 }

@@ -207,7 +207,11 @@ static void take_fence(struct worker *worker, struct mail *mail)
 static void take_fence_answer(struct worker *worker, struct mail *mail)
 {
     struct fence *fence = mail->target;
-    if (--fence->missing == 0)
+    if (--fence->missing > 0)
+        return;
+    if (fence->position > worker->durable)
+        list_append(&worker->fences, &fence->node);
+    else
         fence->passed(fence, worker->now);
 }
 
@@ -375,11 +379,21 @@ void fence_start(struct worker *worker, struct fence *fence, uint64_t now)
                         &(struct mail){ .kind = MAIL_FENCE, .target = fence });
 }
 
+/* Positions rise, so only the first is looked at; one that may pass earlier than those before it
+ * passes with them. */
+static struct fence *due_fence(const struct worker *worker)
+{
+    if (list_empty(&worker->fences))
+        return NULL;
+    struct fence *fence = CONTAINER_OF(worker->fences.next, struct fence, node);
+    return fence->position <= worker->durable ? fence : NULL;
+}
+
 static void pass_fences(struct worker *worker, uint64_t now)
 {
-    struct list *node;
-    while ((node = list_take(&worker->fences))) {
-        struct fence *fence = CONTAINER_OF(node, struct fence, node);
+    struct fence *fence;
+    while ((fence = due_fence(worker))) {
+        list_remove(&fence->node);
         fence->passed(fence, now);
     }
 }
@@ -429,6 +443,11 @@ uint64_t worker_store(struct worker *worker, const struct store_op *op)
     return batch->position;
 }
 
+uint64_t worker_position(const struct worker *worker)
+{
+    return worker->batch ? worker->batch->position : worker->submitted;
+}
+
 static void submit_batch(struct worker *worker)
 {
     struct store_batch *batch = worker->batch;
@@ -439,8 +458,7 @@ static void submit_batch(struct worker *worker)
     worker->broker->store->ops->submit(worker->broker->store, worker->index, batch);
 }
 
-void worker_route_later(struct worker *worker, struct message *message, const struct session *from,
-                        uint64_t wait)
+void worker_route_later(struct worker *worker, const struct pending_route *pending)
 {
     if (worker->pending_count == worker->pending_room) {
         size_t room = worker->pending_room ? worker->pending_room * 2 : 64;
@@ -454,7 +472,7 @@ void worker_route_later(struct worker *worker, struct message *message, const st
         worker->pending_head = 0;
     }
     size_t at = (worker->pending_head + worker->pending_count++) & (worker->pending_room - 1);
-    worker->pending[at] = (struct pending_route){ .wait = wait, .message = message, .from = from };
+    worker->pending[at] = *pending;
 }
 
 void worker_forget_pending(struct worker *worker, const struct session *from, uint64_t after,
@@ -465,9 +483,23 @@ void worker_forget_pending(struct worker *worker, const struct session *from, ui
         struct pending_route *pending = &worker->pending[at];
         if (pending->wait <= after || pending->wait > upto || (from && pending->from != from))
             continue;
+        if (pending->message)
+            (void)session_qos2_remove(pending->from, pending->packet_id);
         message_unref(pending->message);
         pending->message = NULL;
     }
+}
+
+uint64_t worker_pending_wait(const struct worker *worker, const struct session *from,
+                             uint16_t packet_id)
+{
+    for (size_t i = worker->pending_count; i > 0; i--) {
+        size_t at = (worker->pending_head + i - 1) & (worker->pending_room - 1);
+        const struct pending_route *pending = &worker->pending[at];
+        if (pending->message && pending->from == from && pending->packet_id == packet_id)
+            return pending->wait;
+    }
+    return 0;
 }
 
 static void route_pending(struct worker *worker, uint64_t now)
@@ -540,7 +572,7 @@ bool worker_finish(struct worker *worker, uint64_t now)
     pass_fences(worker, now);
     watch_congestion(worker, now);
     more |= bury_some(worker);
-    return more || !list_empty(&worker->ready) || worker->batch || !list_empty(&worker->fences);
+    return more || !list_empty(&worker->ready) || worker->batch || due_fence(worker);
 }
 
 void worker_tick(struct worker *worker, uint64_t now)

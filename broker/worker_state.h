@@ -23,9 +23,12 @@ struct session;
 /* A message whose routing waits for a commit (a QoS 2 message of a persistent publisher), in
  * order of arrival. */
 struct pending_route {
-    uint64_t wait;              /* store position */
-    struct message *message;    /* owned; NULL: forgotten meanwhile */
-    const struct session *from; /* for No Local; compared, never followed */
+    uint64_t wait;           /* store position */
+    struct message *message; /* owned; NULL: forgotten meanwhile */
+    /* For No Local, and to free the identifier after a failure: the session neither moves nor goes
+     * before its position is reached (struct fence). */
+    struct session *from;
+    uint16_t packet_id;
 };
 
 struct worker {
@@ -93,10 +96,12 @@ void worker_offer_taken(struct worker *worker);
  * wait for, 0 when nothing is kept. */
 uint64_t worker_store(struct worker *worker, const struct store_op *op);
 /* Routes the message (given away) once the store has come to `wait`. */
-void worker_route_later(struct worker *worker, struct message *message, const struct session *from,
-                        uint64_t wait);
+void worker_route_later(struct worker *worker, const struct pending_route *pending);
+/* The position at which this session's message is routed; 0 when it has been. */
+uint64_t worker_pending_wait(const struct worker *worker, const struct session *from,
+                             uint16_t packet_id);
 /* Messages that would be routed at a position above `after`, up to `upto`, are not: those of this
- * session, NULL: all. */
+ * session, NULL: all. Their identifiers are free again. */
 void worker_forget_pending(struct worker *worker, const struct session *from, uint64_t after,
                            uint64_t upto);
 /* Frees a session, in slices. Nothing can reach it any more. */
@@ -107,13 +112,16 @@ void worker_free(struct worker *worker);
 
 /*
  * The fence: when `passed` is called (on the worker that put it up), everything that any worker had
- * matched or collected before has been received. With one worker it is called at the end of the
- * turn.
+ * matched or collected before has been received, and the store has finished what this worker had
+ * given to it up to `position`. With one worker it is called at the end of a turn.
  */
 struct fence {
-    struct list node; /* with one worker */
+    struct list node;  /* when only the end of the turn, or the store, is awaited */
+    uint64_t position; /* 0: the store does not matter */
     struct worker *worker;
     unsigned missing;
     void (*passed)(struct fence *fence, uint64_t now);
 };
 void fence_start(struct worker *worker, struct fence *fence, uint64_t now);
+/* The position after which all that this worker has recorded is finished. */
+uint64_t worker_position(const struct worker *worker);

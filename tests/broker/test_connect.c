@@ -16,9 +16,9 @@
 static const struct setting two = { .workers = 2 };
 
 /* What CONNACK says of this broker, in a list of properties */
-#define LIMITS     "21 03e8 27 001e8480 22 000a"
-#define BACK5      "20 0e 01 00 0b " LIMITS
-#define KEPT(secs) "10 13 0004 'MQTT' 05 00 0000 05 11 " secs " 0001 '@'"
+#define LIMITS         "21 03e8 27 001e8480 22 000a"
+#define BACK5          "20 0e 01 00 0b " LIMITS
+#define KEPT(secs)     "10 13 0004 'MQTT' 05 00 0000 05 11 " secs " 0001 '@'"
 #define TOLD_5(reason) "a< 20 03 00 " reason " 00", "a."
 
 /* One utterance a line, and what it brings. */

@@ -6,6 +6,7 @@
  * tests' part.
  */
 #include "broker/conn_state.h"
+#include "tests/broker/support/fault_store.h"
 #include "tests/broker/support/world.h"
 
 #include <setjmp.h>
@@ -32,10 +33,12 @@ static unsigned pick(unsigned choices)
     return (unsigned)(chance >> 32) % choices;
 }
 
-static void begin(struct world *world, unsigned seed)
+static void begin(struct world *world, unsigned seed, struct fault_store *store)
 {
     chance = 0x9E3779B97F4A7C15u * (seed + 1);
-    world_init(world, WORKERS, OPTIONS);
+    world_init_with(world, WORKERS, OPTIONS, store ? &store->store : NULL);
+    if (store)
+        store->broker = world->broker;
 }
 
 /* Peers whose connection the broker has finished with are closed, as the transport does after a
@@ -57,6 +60,7 @@ enum sending { IDLE, AWAITS_PUBREC, AWAITS_PUBCOMP };
 
 struct flow {
     struct world world;
+    struct fault_store *store; /* NULL: the memory store */
     struct peer publishers[PUBLISHERS], observer, s[CONNECTIONS];
     unsigned published[PUBLISHERS];         /* to s */
     unsigned first[PUBLISHERS];             /* s has had the first of these, in order */
@@ -197,8 +201,19 @@ static void receive_all(struct flow *flow)
     }
 }
 
+/* Some of what a worker has given to the store is durable. */
+static void complete(struct flow *flow, unsigned worker)
+{
+    const struct fault_lane *lane = &flow->store->lanes[worker];
+    unsigned waiting = (unsigned)(lane->submitted - lane->finished);
+    if (waiting)
+        fault_store_complete(flow->store, worker, lane->finished + 1 + pick(waiting));
+}
+
 static void act(struct flow *flow)
 {
+    if (flow->store && pick(6) == 0)
+        complete(flow, pick(WORKERS));
     switch (pick(9)) {
     case 0: publish(flow, pick(PUBLISHERS)); break;
     case 1: acknowledge(flow, pick(CONNECTIONS)); break;
@@ -220,6 +235,8 @@ static void act(struct flow *flow)
 /* A last connection gets what is left, and finishes what s had begun. */
 static void come_to_rest(struct flow *flow)
 {
+    if (flow->store)
+        fault_store_go_on(flow->store);
     for (unsigned round = 0; round < 4; round++) {
         world_run(&flow->world);
         receive_all(flow);
@@ -258,15 +275,20 @@ static void flow_done(struct flow *flow)
         peer_done(&flow->publishers[i]);
     peer_done(&flow->observer);
     world_done(&flow->world);
+    if (flow->store)
+        fault_store_free(flow->store);
     free(flow);
 }
 
-static void flow_with(unsigned seed)
+static void flow_with(unsigned seed, struct fault_store *store)
 {
     static const char *const names[PUBLISHERS] = { "p0", "p1", "p2" };
     struct flow *flow = calloc(1, sizeof *flow);
     assert_non_null(flow);
-    begin(&flow->world, seed);
+    flow->store = store;
+    if (store)
+        store->holding = false; /* until everybody has come */
+    begin(&flow->world, seed, store);
     for (unsigned i = 0; i < PUBLISHERS; i++)
         peer_connect(&flow->publishers[i], &flow->world, names[i],
                      &(struct connect_options){ .worker = i });
@@ -276,6 +298,8 @@ static void flow_with(unsigned seed)
     connect_s(flow);
     peer_subscribe(&flow->s[0], "t", 1, 0);
     flow->world.threaded = true; /* from now on only act() turns workers */
+    if (store)
+        store->holding = true;
     for (unsigned i = 0; i < ACTIONS; i++)
         act(flow);
     come_to_rest(flow);
@@ -290,7 +314,16 @@ static void test_takeover_in_any_order_loses_and_doubles_nothing(void **state)
     (void)state;
     for (unsigned seed = 0; seed < SEEDS; seed++) {
         print_message("seed %u\r", seed);
-        flow_with(seed);
+        flow_with(seed, NULL);
+    }
+}
+
+static void test_takeover_in_any_order_with_a_late_store_loses_and_doubles_nothing(void **state)
+{ /* [MQTT5-3.1.4-3] [MQTT5-4.4.0-1] [MQTT5-4.6.0-6] [MQTT5-4.3.3-10] */
+    (void)state;
+    for (unsigned seed = 0; seed < SEEDS; seed++) {
+        print_message("seed %u\r", seed);
+        flow_with(seed, fault_store_new());
     }
 }
 
@@ -376,7 +409,7 @@ static void end_with(unsigned seed)
 {
     struct world world = { 0 };
     struct peer guests[GUESTS] = { 0 };
-    begin(&world, seed);
+    begin(&world, seed, NULL);
     world.threaded = true;
     for (unsigned i = 0; i < 2 * ACTIONS; i++)
         visit(&world, guests);
@@ -408,6 +441,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_takeover_in_any_order_loses_and_doubles_nothing),
+        cmocka_unit_test(test_takeover_in_any_order_with_a_late_store_loses_and_doubles_nothing),
         cmocka_unit_test(test_session_end_in_any_order_leaves_nothing_behind),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -325,11 +325,11 @@ static void test_session_each_ends_on_its_day(void **state)
     for (unsigned i = 0; i < SESSIONS; i++) {
         char id[8];
         snprintf(id, sizeof id, "s%u", i);
-        peer_connect(&f->peer, &f->world, id,
-                     &(struct connect_options){ .worker = i,
-                                                .resume = true,
-                                                .expiry = DAY_SECONDS * (SESSIONS - i) -
-                                                          DAY_SECONDS / 2 });
+        peer_connect(
+            &f->peer, &f->world, id,
+            &(struct connect_options){ .worker = i,
+                                       .resume = true,
+                                       .expiry = DAY_SECONDS * (SESSIONS - i) - DAY_SECONDS / 2 });
         peer_subscribe(&f->peer, "t", 1, 0);
         peer_disconnect(&f->peer);
     }
@@ -397,7 +397,9 @@ int main(void)
         cmocka_unit_test(test_session_limit_in_bytes),
         cmocka_unit_test(test_session_qos0_never_displaces_what_was_promised),
         cmocka_unit_test(test_session_limit_of_bytes_on_their_way_lets_one_pass),
-        cmocka_unit_test_setup_teardown(test_session_loses_qos0_that_was_still_queued_when_its_connection_went, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(
+            test_session_loses_qos0_that_was_still_queued_when_its_connection_went, set_up,
+            tear_down),
         cmocka_unit_test_setup_teardown(test_session_each_ends_on_its_day, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_session_with_a_long_queue_is_freed, set_up, tear_down),
     };

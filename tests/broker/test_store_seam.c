@@ -21,9 +21,9 @@ static const struct setting two = { .workers = 2, .store = true };
 #define RESUME_311 "10 0d 0004 'MQTT' 04 00 0000 0001 's'"
 #define BACK5      "20 0e 01 00 0b 21 03e8 27 001e8480 22 000a"
 /* the same with a store that is quick, and then holds */
-#define S_IS_HERE    "*go", "s> " RESUME, "s< {ok5}", "*hold"
+#define S_IS_HERE     "*go", "s> " RESUME, "s< {ok5}", "*hold"
 #define S_IS_HERE_311 "*go", "s> " RESUME_311, "s< 20 02 00 00", "*hold"
-#define WATCHER(qos) "w> {5} 82 07 0001 00 0001 't' " qos, "w< {ok5} 90 04 0001 00 " qos
+#define WATCHER(qos)  "w> {5} 82 07 0001 00 0001 't' " qos, "w< {ok5} 90 04 0001 00 " qos
 
 /* ---- what waits ---- */
 
@@ -37,9 +37,10 @@ static void test_store_connack_of_a_persistent_session_waits(void **state)
 static void test_store_suback_and_unsuback_of_a_persistent_session_wait(void **state)
 {
     (void)state;
-    CONVERSE_WITH(&one, S_IS_HERE, "s> 82 07 0001 00 0001 't' 01", "s<", "s> a2 06 0002 00 0001 't'",
-                  "s<", "*0 2", "s< 90 04 0001 00 01", "*0", "s< b0 04 0002 00 00",
-                  "a> {5} 82 07 0001 00 0001 't' 01", "a< {ok5} 90 04 0001 00 01");
+    CONVERSE_WITH(&one, S_IS_HERE, "s> 82 07 0001 00 0001 't' 01", "s<",
+                  "s> a2 06 0002 00 0001 't'", "s<", "*0 2", "s< 90 04 0001 00 01", "*0",
+                  "s< b0 04 0002 00 00", "a> {5} 82 07 0001 00 0001 't' 01",
+                  "a< {ok5} 90 04 0001 00 01");
 }
 
 static void test_store_puback_waits_and_the_message_does_not(void **state)
@@ -64,8 +65,8 @@ static void test_store_puback_waits_for_a_retained_message(void **state)
 static void test_store_pubrec_of_a_persistent_publisher_waits_with_its_message(void **state)
 { /* [MQTT5-4.3.3-8] */
     (void)state;
-    CONVERSE_WITH(&one, WATCHER("02"), S_IS_HERE, "s> 34 07 0001 't' 0007 00 'x'", "s<", "w<",
-                  "*0", "s< 50 02 0007", "w< 34 07 0001 't' 0001 00 'x'");
+    CONVERSE_WITH(&one, WATCHER("02"), S_IS_HERE, "s> 34 07 0001 't' 0007 00 'x'", "s<", "w<", "*0",
+                  "s< 50 02 0007", "w< 34 07 0001 't' 0001 00 'x'");
 }
 
 static void test_store_pubrec_for_a_duplicate_waits_as_well(void **state)
@@ -103,9 +104,9 @@ static void test_store_answers_leave_in_the_order_of_their_packets(void **state)
 static void test_store_workers_come_further_each_for_itself(void **state)
 {
     (void)state;
-    CONVERSE_WITH(&two, WATCHER("00"), "a@0", "b@1", "a> {5} 32 07 0001 't' 0001 00 'x'", "a< {ok5}",
-                  "b> {5} 32 07 0001 't' 0001 00 'y'", "b< {ok5}", "*1", "b< 40 02 0001", "a<", "*0",
-                  "a< 40 02 0001", "b<");
+    CONVERSE_WITH(&two, WATCHER("00"), "a@0", "b@1", "a> {5} 32 07 0001 't' 0001 00 'x'",
+                  "a< {ok5}", "b> {5} 32 07 0001 't' 0001 00 'y'", "b< {ok5}", "*1",
+                  "b< 40 02 0001", "a<", "*0", "a< 40 02 0001", "b<");
 }
 
 /* ---- when the connection goes meanwhile ---- */
@@ -179,16 +180,16 @@ static void test_store_failed_qos2_message_is_not_routed(void **state)
 static void test_store_failure_closes_version_311_without_an_answer(void **state)
 { /* [MQTT311-4.3.2-2]: it would take any PUBACK for a yes */
     (void)state;
-    CONVERSE_WITH(&one, WATCHER("00"), "a> {311} 32 06 0001 't' 0001 'x'", "a< {ok311}", "*0!", "a<",
-                  "a.");
+    CONVERSE_WITH(&one, WATCHER("00"), "a> {311} 32 06 0001 't' 0001 'x'", "a< {ok311}", "*0!",
+                  "a<", "a.");
 }
 
 static void test_store_failed_qos2_message_of_version_311_can_be_sent_again(void **state)
 { /* [MQTT311-4.4.0-1] */
     (void)state;
-    CONVERSE_WITH(&one, WATCHER("00"), S_IS_HERE_311, "s> 34 06 0001 't' 0007 'x'", "*0!", "s<", "s.",
-                  "w<", "*go", "s> " RESUME_311 " 3c 06 0001 't' 0007 'x'", "s< 20 02 01 00 50 02 0007",
-                  "w< 30 05 0001 't' 00 'x'");
+    CONVERSE_WITH(&one, WATCHER("00"), S_IS_HERE_311, "s> 34 06 0001 't' 0007 'x'", "*0!", "s<",
+                  "s.", "w<", "*go", "s> " RESUME_311 " 3c 06 0001 't' 0007 'x'",
+                  "s< 20 02 01 00 50 02 0007", "w< 30 05 0001 't' 00 'x'");
 }
 
 static void test_store_failure_is_never_a_granted_subscription(void **state)
@@ -206,70 +207,76 @@ static void test_store_failure_is_never_a_connack(void **state)
 /* ---- when it is late ---- */
 
 static const struct setting patient = { .options = "backpressure_timeout 3600",
-    .workers = 1, .store = true };
+                                        .workers = 1,
+                                        .store = true };
 static const struct setting narrow = { .options = "max_inflight_messages 2",
-    .workers = 1, .store = true };
-static const struct setting narrow_and_hasty = { .options = "max_inflight_messages 2\nbackpressure_timeout 10",
-    .workers = 1, .store = true };
+                                       .workers = 1,
+                                       .store = true };
+static const struct setting narrow_and_hasty = {
+    .options = "max_inflight_messages 2\nbackpressure_timeout 10", .workers = 1, .store = true
+};
 static const struct setting hasty = { .options = "backpressure_timeout 10",
-    .workers = 1, .store = true };
-static const struct setting one_at_a_time = { .options = "max_inflight_messages 1\nbackpressure_timeout 10",
-    .workers = 1, .store = true };
+                                      .workers = 1,
+                                      .store = true };
+static const struct setting one_at_a_time = {
+    .options = "max_inflight_messages 1\nbackpressure_timeout 10", .workers = 1, .store = true
+};
 
 /* eight PUBLISH of QoS 1 */
 #define EIGHT                                                                                      \
-    "32 06 0001 't' 0001 'x' 32 06 0001 't' 0002 'x' 32 06 0001 't' 0003 'x' 32 06 0001 't' 0004 'x'" \
-    " 32 06 0001 't' 0005 'x' 32 06 0001 't' 0006 'x' 32 06 0001 't' 0007 'x' 32 06 0001 't' 0008 'x'"
+    "32 06 0001 't' 0001 'x' 32 06 0001 't' 0002 'x' 32 06 0001 't' 0003 'x' 32 06 0001 't' 0004 " \
+    "'x'"                                                                                          \
+    " 32 06 0001 't' 0005 'x' 32 06 0001 't' 0006 'x' 32 06 0001 't' 0007 'x' 32 06 0001 't' "     \
+    "0008 'x'"
 #define THIRTY_TWO EIGHT EIGHT EIGHT EIGHT
 
 static void test_store_late_a_client_is_left_unread_at_its_limit(void **state)
 { /* 3.1.1: 100 unanswered publishes; its keep-alive of 10 seconds stands still */
     (void)state;
-    CONVERSE_WITH(&patient,
-                  "w> {5} 82 07 0001 00 0001 't' 00", "w< {ok5} 90 04 0001 00 00",
+    CONVERSE_WITH(&patient, "w> {5} 82 07 0001 00 0001 't' 00", "w< {ok5} 90 04 0001 00 00",
                   "a> 10 0d 0004 'MQTT' 04 02 000a 0001 'a'", "a< {ok311}",
                   "a> " THIRTY_TWO THIRTY_TWO THIRTY_TWO, "a-", "a> 32 06 0001 't' 0001 'x'",
-                  "a> 32 06 0001 't' 0001 'x' 32 06 0001 't' 0001 'x' 32 06 0001 't' 0001 'x'", "a|",
-                  "+14000", "+14000", "a|", "a<", "*0 1", "a-", "a^ 40 02 0001 40 02 0002", "+14000",
-                  "a-", "+2000", "a.");
+                  "a> 32 06 0001 't' 0001 'x' 32 06 0001 't' 0001 'x' 32 06 0001 't' 0001 'x'",
+                  "a|", "+14000", "+14000", "a|", "a<", "*0 1", "a-", "a^ 40 02 0001 40 02 0002",
+                  "+14000", "a-", "+2000", "a.");
 }
 
 static void test_store_late_version_5_is_left_unread_at_receive_maximum(void **state)
 { /* [MQTT5-3.3.4-9]: and keeps to it */
     (void)state;
-    CONVERSE_WITH(&narrow,
-                  "w> {5} 82 07 0001 00 0001 't' 00", "w< 20 0e 00 00 0b 21 0002 27 001e8480 22 000a 90 04 0001 00 00",
-                  "a> {5}", "a< 20 0e 00 00 0b 21 0002 27 001e8480 22 000a",
-                  "a> 32 07 0001 't' 0001 00 'x'", "a-", "a> 32 07 0001 't' 0002 00 'y'", "a|",
-                  "*0 1", "a-", "a< 40 02 0001", "*0", "a< 40 02 0002");
+    CONVERSE_WITH(&narrow, "w> {5} 82 07 0001 00 0001 't' 00",
+                  "w< 20 0e 00 00 0b 21 0002 27 001e8480 22 000a 90 04 0001 00 00", "a> {5}",
+                  "a< 20 0e 00 00 0b 21 0002 27 001e8480 22 000a", "a> 32 07 0001 't' 0001 00 'x'",
+                  "a-", "a> 32 07 0001 't' 0002 00 'y'", "a|", "*0 1", "a-", "a< 40 02 0001", "*0",
+                  "a< 40 02 0002");
 }
 
 static void test_store_late_is_refused_after_backpressure_timeout(void **state)
 {
     (void)state;
-    CONVERSE_WITH(&narrow_and_hasty,
-                  "w> {5} 82 07 0001 00 0001 't' 00", "w< 20 0e 00 00 0b 21 0002 27 001e8480 22 000a 90 04 0001 00 00",
-                  "a> {5}", "a< 20 0e 00 00 0b 21 0002 27 001e8480 22 000a",
-                  "a> 32 07 0001 't' 0001 00 'x' 32 07 0001 't' 0002 00 'y'", "a|", "+9000", "a<", "a|",
-                  "+2000", "a< 40 03 0001 97 40 03 0002 97", "a-", "*0", "a<");
+    CONVERSE_WITH(&narrow_and_hasty, "w> {5} 82 07 0001 00 0001 't' 00",
+                  "w< 20 0e 00 00 0b 21 0002 27 001e8480 22 000a 90 04 0001 00 00", "a> {5}",
+                  "a< 20 0e 00 00 0b 21 0002 27 001e8480 22 000a",
+                  "a> 32 07 0001 't' 0001 00 'x' 32 07 0001 't' 0002 00 'y'", "a|", "+9000", "a<",
+                  "a|", "+2000", "a< 40 03 0001 97 40 03 0002 97", "a-", "*0", "a<");
 }
 
 static void test_store_late_closes_version_311_after_backpressure_timeout(void **state)
 {
     (void)state;
-    CONVERSE_WITH(&hasty,
-                  "w> {5} 82 07 0001 00 0001 't' 00", "w< {ok5} 90 04 0001 00 00", "a> {311}", "a< {ok311}",
-                  "a> " THIRTY_TWO THIRTY_TWO THIRTY_TWO EIGHT, "a|", "+9000", "a|", "+2000", "a<", "a.");
+    CONVERSE_WITH(&hasty, "w> {5} 82 07 0001 00 0001 't' 00", "w< {ok5} 90 04 0001 00 00",
+                  "a> {311}", "a< {ok311}", "a> " THIRTY_TWO THIRTY_TWO THIRTY_TWO EIGHT, "a|",
+                  "+9000", "a|", "+2000", "a<", "a.");
 }
 
 static void test_store_late_qos2_message_that_was_refused_is_not_routed_later(void **state)
 { /* [MQTT5-4.3.3-9] */
     (void)state;
-    CONVERSE_WITH(&one_at_a_time,
-                  "w> {5} 82 07 0001 00 0001 't' 00", "w< 20 0e 00 00 0b 21 0001 27 001e8480 22 000a 90 04 0001 00 00",
-                  "*go", "s> " RESUME, "s< 20 0e 00 00 0b 21 0001 27 001e8480 22 000a", "*hold",
-                  "s> 34 07 0001 't' 0007 00 'x'", "s|", "+11000", "s< 50 03 0007 97", "s-", "*0", "w<",
-                  "s> c0 00", "s< d0 00");
+    CONVERSE_WITH(&one_at_a_time, "w> {5} 82 07 0001 00 0001 't' 00",
+                  "w< 20 0e 00 00 0b 21 0001 27 001e8480 22 000a 90 04 0001 00 00", "*go",
+                  "s> " RESUME, "s< 20 0e 00 00 0b 21 0001 27 001e8480 22 000a", "*hold",
+                  "s> 34 07 0001 't' 0007 00 'x'", "s|", "+11000", "s< 50 03 0007 97", "s-", "*0",
+                  "w<", "s> c0 00", "s< d0 00");
 }
 
 int main(void)

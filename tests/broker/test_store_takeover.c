@@ -35,6 +35,18 @@ static void test_store_failure_after_the_connection_went_frees_the_identifier(vo
                   "s> 3c 07 0001 't' 0007 00 'x'", "s< 50 02 0007", "w<");
 }
 
+static void test_store_failure_refuses_the_duplicate_as_well(void **state)
+{ /* [MQTT5-4.3.3-10]: its answer waits for the same, not for what came before it in line */
+    (void)state;
+    CONVERSE_WITH(&one, S_IS_ALONE, "s> 34 07 0001 't' 0007 00 'x'", "s!", "s> " RESUME " 3c 07 0001 't' 0007 00 'x'", "s<",
+                  "*0! 2", "s<", "*0 3", "s< " BACK5 " 50 03 0007 97", "w<", "*go",
+                  "s> 34 07 0001 't' 0007 00 'x'", "s< 50 02 0007", "w< 34 07 0001 't' 0001 00 'x'");
+    CONVERSE_WITH(&one, S_IS_ALONE, "s> 34 07 0001 't' 0007 00 'x' c0 00 3c 07 0001 't' 0007 00 'x'", "s<",
+                  "*0!", "s< 50 03 0007 97 d0 00 50 03 0007 97", "w<");
+    CONVERSE_WITH(&one, WATCHER, "*hold", "s> {5} 34 07 0001 't' 0007 00 'x' c0 00 3c 07 0001 't' 0007 00 'x'", "s< {ok5}",
+                  "w< 34 07 0001 't' 0001 00 'x'", "*0!", "s< 50 03 0007 97 d0 00 50 03 0007 97");
+}
+
 static void test_store_failure_after_the_session_went_is_the_end_of_its_message(void **state)
 {
     (void)state;
@@ -54,7 +66,7 @@ static void test_store_takeover_waits_for_what_the_old_worker_has_stored(void **
 { /* [MQTT5-4.3.3-10] [MQTT5-4.1.0-1]: the duplicate is answered when the first is durable, not before */
     (void)state;
     CONVERSE_WITH(&two, S_IS_HERE, "s> 34 07 0001 't' 0007 00 'x'", "b> " RESUME " 3c 07 0001 't' 0007 00 'x'", "s< e0 01 8e", "s.",
-                  "*1", "b<", "w<", "*1", "b<", "*0", "w< 34 07 0001 't' 0001 00 'x'", "b<", "*go", "b< " BACK5 " 50 02 0007", "w<");
+                  "b<", "w<", "*0", "w< 34 07 0001 't' 0001 00 'x'", "b<", "*1", "b< " BACK5 " 50 02 0007", "w<");
 }
 
 static void test_store_takeover_after_a_failure_takes_the_message_again(void **state)
@@ -69,7 +81,7 @@ static void test_store_takeover_sends_pubrel_when_the_pubrec_is_kept(void **stat
     (void)state;
     CONVERSE_WITH(&two, S_IS_HERE, "*go", "s> 82 07 0001 00 0001 'u' 02", "s< 90 04 0001 00 02", "w> 34 07 0001 'u' 0001 00 'x'",
                   "w< 50 02 0001", "s< 34 07 0001 'u' 0001 00 'x'", "*hold", "s> 50 02 0001", "s<", "b> " RESUME, "s< e0 01 8e",
-                  "*1", "b<", "*0", "*1", "b< " BACK5 " 62 02 0001");
+                  "b<", "*0", "b<", "*1", "b< " BACK5 " 62 02 0001");
 }
 
 static void test_store_takeover_on_the_way_gives_up_when_the_claimant_goes(void **state)
@@ -85,6 +97,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_store_failure_after_the_connection_went_frees_the_identifier),
+        cmocka_unit_test(test_store_failure_refuses_the_duplicate_as_well),
         cmocka_unit_test(test_store_failure_after_the_session_went_is_the_end_of_its_message),
         cmocka_unit_test(test_store_message_of_a_session_that_went_is_routed_when_it_is_kept),
         cmocka_unit_test(test_store_takeover_waits_for_what_the_old_worker_has_stored),

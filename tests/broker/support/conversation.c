@@ -22,6 +22,7 @@ struct speaker {
     bool closing;      /* the broker has asked for it */
     bool closed;       /* and it has happened */
     bool unread;       /* the broker wants nothing from it now */
+    bool stalled;      /* its socket takes nothing */
     unsigned worker;   /* of the next connection */
     size_t len;
     uint8_t bytes[BYTES_MAX]; /* received, not yet compared */
@@ -31,6 +32,8 @@ static void flush(struct link *link)
 {
     struct speaker *speaker = CONTAINER_OF(link, struct speaker, link);
     size_t len;
+    if (speaker->stalled)
+        return;
     do {
         assert_true(speaker->len + CHUNK <= BYTES_MAX);
         len = conn_drain(speaker->conn, speaker->bytes + speaker->len, CHUNK, speaker->world->now);
@@ -153,7 +156,7 @@ static void say(struct world *world, struct speaker *speaker, const char *hex, c
         origin.address = span_str("test");
         speaker->link.ops = &ops;
         speaker->world = world;
-        speaker->closing = speaker->closed = speaker->unread = false;
+        speaker->closing = speaker->closed = speaker->unread = speaker->stalled = false;
         speaker->len = 0;
         speaker->conn = conn_new(broker_worker(world->broker, speaker->worker), &speaker->link,
                                  &origin, world->now);
@@ -244,6 +247,12 @@ static void speak(struct conversation *talk, const char *line)
         if (speaker->conn || !speaker->closed)
             fail_msg("line \"%s\": the connection is open", line);
         break;
+    case '[':
+    case ']':
+        assert_non_null(speaker->conn);
+        speaker->stalled = line[1] == '[';
+        conn_choked(speaker->conn, speaker->stalled, talk->world.now);
+        break;
     case '|':
     case '-':
         assert_non_null(speaker->conn);
@@ -293,6 +302,8 @@ void converse_with(const struct setting *setting, const char *const *lines)
         act(talk, *lines);
     for (unsigned i = 0; i < PEERS; i++)
         conn_free(talk->speakers[i].conn);
+    if (talk->store)
+        fault_store_go_on(talk->store); /* sessions that have ended go when the store knows it */
     world_done(&talk->world);
     if (talk->store)
         fault_store_free(talk->store);

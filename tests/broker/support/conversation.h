@@ -10,6 +10,7 @@
  *     "a."           it has closed a's connection, after the bytes that stand before
  *     "a!"           a's network goes
  *     "a|" "a-"      the broker has left a unread for now; it reads a
+ *     "a[" "a]"      a's socket takes nothing any more; it takes everything again
  *     "+1500"        so many milliseconds pass
  *
  * With several workers, and with a store:

@@ -10,7 +10,7 @@
 
 struct broker;
 
-enum { FAULT_WORKERS = 4, FAULT_BATCHES = 256 };
+enum { FAULT_WORKERS = 4, FAULT_BATCHES = 4096 };
 
 struct fault_batch {
     struct store_batch *batch; /* owned */
