@@ -2,8 +2,9 @@
 /*
  * A CONNECT claims its session, asynchronously: from the session table when nobody has it, else
  * from the worker that owns it. The owner ends the old connection, names the new owner, puts up a
- * fence, and then hands the session over. So nothing is lost, doubled or reordered, and two
- * connections of one client are never served at once. Several claims queue at whoever is the owner.
+ * fence, and then hands the session over, when the store has finished what the owner has recorded
+ * of it. So nothing is lost, doubled or reordered, and two connections of one client are never
+ * served at once. Several claims queue at whoever is the owner.
  *
  *     claimant B            owner A                    others
  *     claim ───────────────► ends the connection

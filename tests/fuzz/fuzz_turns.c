@@ -222,6 +222,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     play(clients, &world, fault, span_of(data + 1, size - 1), settings & HOLDS);
     for (unsigned i = 0; i < CLIENTS; i++)
         drop(&clients[i]);
+    if (fault)
+        fault_store_go_on(fault); /* sessions that have ended go when the store knows it */
     world_done(&world);
     if (fault)
         fault_store_free(fault);
