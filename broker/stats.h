@@ -8,18 +8,16 @@
 #include <stdatomic.h>
 #include <stdint.h>
 
-#define STATS(ROW)                                                                                 \
-    ROW(bytes_received)                                                                            \
-    ROW(bytes_sent)                                                                                \
-    ROW(packets_received)                                                                          \
-    ROW(packets_sent)                                                                              \
-    ROW(publish_received)                                                                          \
-    ROW(publish_sent)                                                                              \
-    ROW(publish_bytes_received) ROW(publish_bytes_sent) ROW(publish_dropped) ROW(queue_dropped)    \
-        ROW(too_large_dropped) ROW(expired_dropped) ROW(connections) ROW(connects) ROW(refused)    \
-            ROW(clients_connected) ROW(clients_expired) ROW(sessions) ROW(subscriptions)           \
-                ROW(shared_subscriptions) ROW(queued_messages) ROW(queued_bytes) ROW(takeovers)    \
-                    ROW(wills_sent) ROW(store_failures)
+/* clang-format off */
+#define STATS(ROW) \
+    ROW(bytes_received) ROW(bytes_sent) ROW(packets_received) ROW(packets_sent) \
+    ROW(publish_received) ROW(publish_sent) ROW(publish_bytes_received) \
+    ROW(publish_bytes_sent) ROW(publish_dropped) ROW(queue_dropped) ROW(too_large_dropped) \
+    ROW(expired_dropped) ROW(connections) ROW(connects) ROW(refused) \
+    ROW(clients_connected) ROW(clients_expired) ROW(sessions) ROW(subscriptions) \
+    ROW(shared_subscriptions) ROW(queued_messages) ROW(queued_bytes) ROW(takeovers) \
+    ROW(wills_sent) ROW(store_failures)
+/* clang-format on */
 
 struct stats {
 #define STATS_FIELD(name) _Atomic uint64_t name;
