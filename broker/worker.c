@@ -568,8 +568,8 @@ bool worker_finish(struct worker *worker, uint64_t now)
     bool more = retained_work(worker, now);
     flush_ready(worker);
     group_work(worker, now);
+    pass_fences(worker, now); /* a session that is handed over leaves with this turn's mail */
     worker_flush_outboxes(worker);
-    pass_fences(worker, now);
     watch_congestion(worker, now);
     more |= bury_some(worker);
     return more || !list_empty(&worker->ready) || worker->batch || due_fence(worker);

@@ -25,7 +25,7 @@
 /* ---- a socket that takes nothing ---- */
 
 static void test_choked_client_gets_everything_later_in_order(void **state)
-{ /* [MQTT5-4.6.0-2] */
+{ /* [MQTT5-4.6.0-6] */
     (void)state;
     CONVERSE(NULL, SUBSCRIBED("w", "01"), "a> {5}", "a< {ok5}", "w[",
              "a> 32 07 0001 't' 0001 00 'x' 30 05 0001 't' 00 'y'", "a< 40 02 0001", "w> c0 00",
@@ -97,7 +97,7 @@ static void test_promised_packet_takes_no_memory_until_it_comes(void **state)
 }
 
 static void test_promised_packet_that_is_too_large_is_refused_at_its_header(void **state)
-{ /* [MQTT5-3.1.2-24] [MQTT5-4.13.2-1] */
+{ /* [MQTT5-4.13.2-1] */
     (void)state;
     CONVERSE("max_packet_size 1000", "a> {5}", "a< 20 0e 00 00 0b 21 03e8 27 000003e8 22 000a",
              "a> 30 e6 07", "a< e0 01 95", "a.", "b> {5}",

@@ -369,7 +369,7 @@ TALK(test_disconnect_from_the_server_is_a_reason_alone, NULL, "a> {5}", "a< {ok5
 
 /* clang-format on */
 
-int main(void)
+int main(void) /* NOLINT(readability-function-size): one line a test */
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_connect_first_packet_is_another_closes),
