@@ -55,6 +55,3 @@ void group_take_member(struct worker *worker, struct membership *member, uint32_
 void group_work(struct worker *worker, uint64_t now);
 
 struct worker *group_owner(const struct group *group); /* any thread */
-/* The session a delivery of this membership goes to; its options and identifier were put into
- * the delivery by the group. */
-struct session *membership_session(const struct membership *member);

@@ -267,11 +267,6 @@ struct worker *group_owner(const struct group *group)
     return group->owner;
 }
 
-struct session *membership_session(const struct membership *member)
-{
-    return member->session;
-}
-
 /* ---- the end ---- */
 
 static void bury(struct fence *fence, uint64_t now)

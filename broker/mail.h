@@ -25,7 +25,6 @@ enum mail_kind {
     MAIL_CLAIM_ANSWER, /* target: claim; for the claiming worker */
     MAIL_FENCE,        /* target: fence; answer when all that was collected has been posted */
     MAIL_FENCE_ANSWER, /* target: fence; for the worker that put it up */
-    MAIL_KICK,         /* target: session; number: enum mqtt_reason: end its connection */
     MAIL_CONFIG,       /* target: config, one reference given away */
     MAIL_STOP,         /* the broker stops: send the wills */
     MAIL_CLOSE,        /* all wills are sent: close all connections */

@@ -150,7 +150,7 @@ const struct match_result *route_match(struct worker *worker, struct span topic)
 void route_offer(struct worker *worker, struct session *session, struct delivery *delivery,
                  uint64_t now)
 {
-    struct worker *owner = atomic_load_explicit(&session->owner, memory_order_acquire);
+    struct worker *owner = session_owner(session);
     if (owner == worker && !session->arriving)
         session_offer(worker, session, delivery, now);
     else
@@ -195,8 +195,7 @@ static struct worker *owner_of(const struct mail *mail)
 {
     if (mail->kind == MAIL_GROUP_MESSAGE)
         return group_owner(mail->target);
-    const struct session *session = mail->target;
-    return atomic_load_explicit(&session->owner, memory_order_acquire);
+    return session_owner(mail->target);
 }
 
 /* Offers to every receiver; those of this worker are put aside instead when `own` is given. */

@@ -221,7 +221,7 @@ void session_detach(struct worker *worker, struct session *session, uint64_t now
 static void session_timer(struct timer *timer, uint64_t now)
 {
     struct session *session = CONTAINER_OF(timer, struct session, timer);
-    struct worker *worker = atomic_load_explicit(&session->owner, memory_order_acquire);
+    struct worker *worker = session_owner(session);
     if (session->ends_at <= now) {
         char name[LOG_QUOTE_MAX];
         log_emit(LEVEL_NOTICE, "Session of %s has expired.",

@@ -73,6 +73,12 @@ struct session {
  * no memory. */
 struct session *session_new(struct worker *owner, struct span client_id, uint64_t hash);
 
+/* The worker that owns it now. Any thread; see takeover.h for what a change of it means. */
+static inline struct worker *session_owner(const struct session *session)
+{
+    return atomic_load_explicit(&session->owner, memory_order_acquire);
+}
+
 static inline struct span session_client_id(const struct session *session)
 {
     return span_of(session->client_id, session->client_id_len);

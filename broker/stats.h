@@ -15,7 +15,7 @@
     ROW(publish_bytes_sent) ROW(publish_dropped) ROW(queue_dropped) ROW(too_large_dropped) \
     ROW(expired_dropped) ROW(connections) ROW(connects) ROW(refused) \
     ROW(clients_connected) ROW(clients_expired) ROW(sessions) ROW(subscriptions) \
-    ROW(shared_subscriptions) ROW(queued_messages) ROW(queued_bytes) ROW(takeovers) \
+    ROW(shared_subscriptions) ROW(takeovers) \
     ROW(wills_sent) ROW(store_failures)
 /* clang-format on */
 

@@ -12,11 +12,6 @@
 
 #include <stdlib.h>
 
-static struct worker *owner_of(const struct session *session)
-{
-    return atomic_load_explicit(&session->owner, memory_order_acquire);
-}
-
 static void post_claim(struct worker *from, struct worker *to, enum mail_kind kind,
                        struct claim *claim)
 {
@@ -53,7 +48,7 @@ static void ask_the_table(struct claim *claim, uint64_t now)
         STAT_ADD(&worker->stats, sessions, 1);
         claim_finish(claim, claim->session, false, now);
     } else {
-        post_claim(worker, owner_of(claim->session), MAIL_CLAIM, claim);
+        post_claim(worker, session_owner(claim->session), MAIL_CLAIM, claim);
     }
 }
 
@@ -96,7 +91,7 @@ static bool ends_with_takeover(const struct session *session, const struct claim
 void claim_at_owner(struct worker *worker, struct claim *claim, uint64_t now)
 {
     struct session *session = claim->session;
-    struct worker *owner = owner_of(session);
+    struct worker *owner = session_owner(session);
     if (owner != worker) {
         post_claim(worker, owner, MAIL_CLAIM, claim);
         return;
@@ -167,7 +162,7 @@ void claim_answered(struct worker *worker, struct claim *claim, uint64_t now)
 void takeover_deliver(struct worker *worker, struct session *session, struct delivery *delivery,
                       uint64_t now)
 {
-    struct worker *owner = owner_of(session);
+    struct worker *owner = session_owner(session);
     if (owner == worker && session->arriving)
         deliveries_add(&session->held, delivery);
     else if (owner == worker || session->phase == SESSION_LEAVING)

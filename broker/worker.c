@@ -215,14 +215,6 @@ static void take_fence_answer(struct worker *worker, struct mail *mail)
         fence->passed(fence, worker->now);
 }
 
-static void take_kick(struct worker *worker, struct mail *mail)
-{
-    struct session *session = mail->target;
-    if (session->conn)
-        conn_close(session->conn, (enum mqtt_reason)mail->number, "closed by the operator",
-                   worker->now);
-}
-
 static void take_config(struct worker *worker, struct mail *mail)
 {
     config_unref(worker->config);
@@ -294,7 +286,6 @@ static mail_fn *const handlers[MAIL_KINDS] = {
     [MAIL_CLAIM_ANSWER] = take_claim_answer,
     [MAIL_FENCE] = take_fence,
     [MAIL_FENCE_ANSWER] = take_fence_answer,
-    [MAIL_KICK] = take_kick,
     [MAIL_CONFIG] = take_config,
     [MAIL_STOP] = take_stop,
     [MAIL_CLOSE] = take_close,
