@@ -200,7 +200,7 @@ static void send_pubrel(struct conn *conn, uint16_t id, enum mqtt_reason reason)
 {
     uint64_t wait = 0;
     if (reason == MQTT_SUCCESS && conn->session_expiry > 0)
-        wait = worker_store(conn->worker, &(struct store_op){ .kind = STORE_OUTBOUND_STATE,
+        wait = worker_store(conn->worker, &(struct store_op){ .kind = STORE_OUTBOUND,
                                                               .packet_id = id,
                                                               .state = AWAIT_PUBCOMP,
                                                               .session = conn->session });

@@ -6,6 +6,7 @@
 #include "broker/message.h"
 
 #include "broker/err.h"
+#include "broker/store/store.h"
 
 #include <stdlib.h>
 
@@ -39,6 +40,7 @@ static struct message *make(const struct source *source, uint64_t now)
     message->expires = expires_at(source->props, now);
     message->qos = source->qos;
     message->retain = source->retain;
+    message->stored = NULL;
     uint8_t *at = message->bytes;
     if (topic_len)
         memcpy(at, source->topic.data, topic_len);
@@ -95,6 +97,8 @@ struct message *message_ref(struct message *message)
 void message_unref(struct message *message)
 {
     /* acq_rel: what other holders read happens before the memory is given back */
-    if (message && atomic_fetch_sub_explicit(&message->refs, 1, memory_order_acq_rel) == 1)
+    if (message && atomic_fetch_sub_explicit(&message->refs, 1, memory_order_acq_rel) == 1) {
+        stored_free(message->stored);
         free(message);
+    }
 }

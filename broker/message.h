@@ -11,6 +11,8 @@
 
 #include <stdatomic.h>
 
+struct stored;
+
 struct message {
     atomic_uint refs;     /* (a) */
     uint32_t topic_len;   /* (i) bytes, as the two below */
@@ -19,7 +21,9 @@ struct message {
     uint64_t expires;     /* (i) milliseconds since 1970, 0 never */
     uint8_t qos;          /* (i) as published */
     bool retain;          /* (i) as published */
-    uint8_t bytes[];      /* (i) */
+    struct stored
+        *stored;     /* (i) once it is offered: who must get it (store/store.h); owned, NULL */
+    uint8_t bytes[]; /* (i) */
 };
 
 /* A copy of a checked PUBLISH whose topic is known (`topic`, as an alias leaves the packet's

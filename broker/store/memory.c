@@ -6,16 +6,6 @@
 
 #include <stdlib.h>
 
-void store_batch_free(struct store_batch *batch)
-{
-    for (size_t i = 0; i < batch->count; i++) {
-        message_unref(batch->ops[i].message);
-        free(batch->ops[i].record);
-    }
-    free(batch->ops);
-    free(batch);
-}
-
 static void submit(struct store *store, unsigned worker, struct store_batch *batch)
 {
     (void)store, (void)worker;

@@ -1,47 +1,118 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The store, asynchronous: a worker hands over the operations of one turn and is told, later and on
- * its own thread, up to which of its batches everything is durable. No call returns stored data.
- * store/memory.c keeps nothing and completes at the end of the turn; the tests have a store that
- * delays, fails and withholds.
+ * its own thread, up to which of its batches everything is durable. No call returns stored data,
+ * but for the loading before the workers start. store/memory.c keeps nothing and completes at the
+ * end of the turn; store/lmdb.c writes; the tests have a store that delays, fails and withholds.
  *
  * Positions are per worker: batch n is the worker's n-th. Completions of one worker come in
- * order; those of different workers may come in any.
+ * order; those of different workers may come in any. The operations of one worker take effect in
+ * their order, and everything of one batch at once or not at all.
  */
 #pragma once
 
 #include "broker/message.h"
+#include "broker/store/record.h"
 
 struct session;
 struct store;
 struct worker;
 
+/*
+ * What can be recorded. A slot is the number of a receiver: of a session or of a shared group;
+ * never given twice. Sequences number the messages, in the order in which they were accepted.
+ *
+ * "Done" closes a receiver's part of a message: when the last one is done the message goes, and if
+ * that is before its commit it is never written.
+ */
 enum store_op_kind {
-    STORE_SESSION,         /* session created or changed: record */
-    STORE_SESSION_END,     /* deleted */
-    STORE_MESSAGE,         /* a message with receivers that must survive */
-    STORE_ACKNOWLEDGED,    /* a receiver has acknowledged it */
-    STORE_INBOUND_QOS2,    /* packet identifier received */
-    STORE_INBOUND_RELEASE, /* packet identifier released */
-    STORE_OUTBOUND_STATE,  /* packet identifier of a delivery, and its state */
-    STORE_RETAINED,        /* retained message set or cleared; number = its place in the feed */
+    STORE_SESSION,      /* slot, record: struct session_record; replaces the one before */
+    STORE_SESSION_END,  /* slot: with its subscriptions, identifiers and exchanges */
+    STORE_SUBSCRIBED,   /* slot, record: struct subscription_record; replaces the same filter's */
+    STORE_UNSUBSCRIBED, /* slot, record: the filter alone */
+    STORE_GROUP,        /* slot, record: the filter with $share */
+    STORE_GROUP_END,    /* slot */
+    STORE_MESSAGE,      /* message, with its receivers (message->stored) */
+    STORE_UNROUTED, /* slot and packet_id of its publisher, message: kept by itself, until ... */
+    STORE_ROUTED,   /* ... message: ... it is known who receives it (maybe nobody) */
+    STORE_DONE,     /* slot, message: this receiver needs it no more */
+    STORE_OUTBOUND, /* slot, packet_id, state (enum inflight_state), message or NULL; number:
+                              slot of the group that it came through, 0 none */
+    STORE_OUTBOUND_END,    /* slot, packet_id: the exchange is complete */
+    STORE_INBOUND_QOS2,    /* slot, packet_id: received, PUBREL is awaited */
+    STORE_INBOUND_RELEASE, /* slot, packet_id */
+    STORE_RETAINED,        /* message; number: its place in the feed of all changes, the highest
+                              wins. An empty payload clears the topic. */
+    STORE_OP_KINDS,
 };
 
 struct store_op {
     enum store_op_kind kind;
-    uint16_t packet_id;
     uint8_t state;
+    uint16_t packet_id;
+    uint32_t slot;
     uint64_t number;
     struct message *message; /* a reference is owned by the batch; NULL */
-    uint8_t *record;         /* STORE_SESSION: serialised, owned by the batch (session_record.h) */
+    uint8_t *record;         /* owned by the batch (store/record.h); NULL */
     size_t record_len;
-    const struct session *session; /* opaque: identity only */
+    const struct session *session; /* going away: the slot names it */
 };
 
 struct store_batch {
     uint64_t position;
     size_t count, room;
     struct store_op *ops; /* owned */
+    size_t bytes;         /* what it will cost, about: for the limit of what is not committed */
+};
+
+/* Who receives a stored message, beside it in memory: made before the first of its receivers can
+ * see it, freed with it. */
+struct receiver {
+    uint32_t slot;
+    uint32_t sub_id;     /* 0 none; with `ids` the first of them */
+    struct sub_ids *ids; /* a reference; NULL: at most one */
+    uint8_t qos;         /* effective */
+    bool retain;         /* goes out with the flag */
+    bool done;           /* (store) */
+};
+
+struct stored {
+    uint64_t sequence;          /* (i) */
+    uint64_t accepted;          /* (i) milliseconds since 1970 */
+    uint32_t left;              /* (store) receivers that are not done */
+    bool written;               /* (store) it is on disk */
+    bool routed;                /* (store) its receivers are known */
+    uint32_t count;             /* (i) once it is routed */
+    struct receiver *receivers; /* (i) once it is routed; owned */
+};
+
+/*
+ * What loading finds, in this order: groups, sessions, their subscriptions and inbound identifiers,
+ * messages by sequence, each with the receivers that are not done and (state != INFLIGHT_FREE) how
+ * far its exchange with a receiver has come, identifiers whose message is gone (AWAIT_PUBCOMP),
+ * retained messages. Views are valid for the call; a message is the loader's to reference. Called
+ * on the starting thread, before any worker runs. Returning false ends the loading with -ENOMEM.
+ */
+struct loaded_outbound {
+    uint32_t slot, group; /* whose exchange; the group's slot that it came through, 0 none */
+    uint16_t packet_id;
+    uint8_t state;  /* enum inflight_state */
+    uint64_t order; /* rises in the order of sending, per slot */
+};
+
+struct store_loader {
+    bool (*group)(void *ctx, uint32_t slot, struct span share_filter);
+    bool (*session)(void *ctx, uint32_t slot, const struct session_record *record);
+    bool (*subscription)(void *ctx, uint32_t slot, const struct subscription_record *record);
+    bool (*inbound)(void *ctx, uint32_t slot, uint16_t packet_id);
+    /* message->stored is set, with `left` receivers not done. `outbound` are its exchanges. */
+    bool (*message)(void *ctx, struct message *message, const struct loaded_outbound *outbound,
+                    size_t outbound_count);
+    /* Accepted, but crashed before it was routed: route it now. `slot` is its publisher's. */
+    bool (*unrouted)(void *ctx, struct message *message, uint32_t slot);
+    bool (*outbound)(void *ctx, const struct loaded_outbound *outbound); /* without a message */
+    bool (*retained)(void *ctx, struct message *message, uint64_t number);
+    bool (*end)(void *ctx);
 };
 
 struct store_ops {
@@ -50,15 +121,31 @@ struct store_ops {
     void (*submit)(struct store *store, unsigned worker, struct store_batch *batch);
     /* The position up to which this worker's batches are finished, and whether the newest of them
      * failed. Called on the worker's thread at the end of each turn and when it is woken up (the
-     * store calls worker wake for that). */
+     * store calls worker_wake() for that). */
     uint64_t (*collect)(struct store *store, unsigned worker, bool *ret_failed);
-    void (*free)(struct store *store);
+    /* Whether so much waits for its commit that publishers must be left unread. Any thread; when it
+     * ends the store wakes the workers up. NULL: never. */
+    bool (*behind)(struct store *store);
+    /* Reads all that is kept. 0 or a negative errno. NULL: there is nothing. */
+    int (*load)(struct store *store, const struct store_loader *loader, void *ctx);
+    void (*free)(struct store *store); /* after what was submitted has been committed */
 };
 
 struct store {
     const struct store_ops *ops;
     bool keeps; /* false: nothing survives, so nothing is recorded and nothing waits */
+    bool late; /* acknowledge at once, commit at intervals (`durability interval`): nothing waits */
+    _Atomic uint32_t last_slot;     /* (a) the last ones given */
+    _Atomic uint64_t last_sequence; /* (a) */
 };
 
 struct store *memory_store_new(void); /* aborts without memory */
 void store_batch_free(struct store_batch *batch);
+
+/* Numbers for a new receiver and a new message. Any thread. */
+uint32_t store_new_slot(struct store *store);
+uint64_t store_new_sequence(struct store *store);
+/* A stored message's list with room for `count` receivers; NULL: no memory. Its references to
+ * sub_ids are dropped with it. */
+struct stored *stored_new(uint64_t sequence, uint64_t accepted, uint32_t count);
+void stored_free(struct stored *stored); /* NULL is fine */

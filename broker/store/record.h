@@ -1,0 +1,43 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What is kept of a session and of a subscription, as bytes: versioned, times absolute. Written by
+ * whoever owns the thing, read when the broker starts. Pure: no I/O, no clock. Any thread.
+ */
+#pragma once
+
+#include "broker/err.h"
+#include "mqtt/span.h"
+
+struct message;
+
+/* The head of a session; subscriptions and messages are records of their own. */
+struct session_record {
+    struct span client_id;
+    uint64_t epoch;
+    uint32_t expiry;      /* seconds after the connection ends; 0: only its will is kept */
+    bool connected;       /* as of the last change: after a crash its time starts at the start */
+    uint64_t ends_at;     /* milliseconds since 1970 while offline, UINT64_MAX never */
+    struct message *will; /* borrowed when encoding, owned by the caller after decoding; NULL */
+    uint32_t will_delay;  /* seconds */
+    uint64_t will_at;     /* milliseconds since 1970 when it is due, 0: the connection stands */
+};
+
+struct subscription_record {
+    struct span filter; /* as subscribed, $share included */
+    uint32_t sub_id;    /* 0 none */
+    uint8_t options;    /* MQTT_SUB_*: granted QoS, no local, … */
+};
+
+/* Encode into malloc'ed memory, which the caller owns; NULL: no memory. */
+uint8_t *session_record_encode(const struct session_record *record, size_t *ret_len);
+uint8_t *subscription_record_encode(const struct subscription_record *record, size_t *ret_len);
+
+/* 0; -EBADMSG: damaged or not understood; -ENOMEM. The views point into `bytes`. */
+MUST_USE int session_record_decode(struct span bytes, struct session_record *ret_record);
+MUST_USE int subscription_record_decode(struct span bytes, struct subscription_record *ret_record);
+
+/* A message: topic, properties, payload, QoS, retain flag, expiry. */
+size_t message_record_size(const struct message *message);
+void message_record_encode(const struct message *message, uint8_t *out);
+/* NULL: damaged, or no memory (errno says which). */
+struct message *message_record_decode(struct span bytes);

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * See store.h: what every store has in common, the numbers it gives and the memory of what is
+ * handed to it. Any thread; owns nothing.
+ */
+#include "broker/store/store.h"
+
+#include "broker/delivery.h"
+
+#include <stdlib.h>
+
+void store_batch_free(struct store_batch *batch)
+{
+    for (size_t i = 0; i < batch->count; i++) {
+        message_unref(batch->ops[i].message);
+        free(batch->ops[i].record);
+    }
+    free(batch->ops);
+    free(batch);
+}
+
+uint32_t store_new_slot(struct store *store)
+{
+    return atomic_fetch_add_explicit(&store->last_slot, 1, memory_order_relaxed) + 1;
+}
+
+uint64_t store_new_sequence(struct store *store)
+{
+    return atomic_fetch_add_explicit(&store->last_sequence, 1, memory_order_relaxed) + 1;
+}
+
+struct stored *stored_new(uint64_t sequence, uint64_t accepted, uint32_t count)
+{
+    struct stored *stored = calloc(1, sizeof *stored);
+    struct receiver *receivers = count ? calloc(count, sizeof *receivers) : NULL;
+    if (!stored || (count && !receivers)) {
+        free(stored);
+        free(receivers);
+        return NULL;
+    }
+    *stored = (struct stored){
+        .sequence = sequence,
+        .accepted = accepted,
+        .left = count,
+        .count = count,
+        .receivers = receivers,
+    };
+    return stored;
+}
+
+void stored_free(struct stored *stored)
+{
+    if (!stored)
+        return;
+    for (uint32_t i = 0; i < stored->count; i++)
+        sub_ids_unref(stored->receivers[i].ids);
+    free(stored->receivers);
+    free(stored);
+}
