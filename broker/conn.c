@@ -325,7 +325,6 @@ void conn_watch_backlog(struct conn *conn, uint64_t now)
     if (conn->phase != CONN_OPEN || behind == conn->paused)
         return;
     conn->paused = behind;
-    conn->stuck_since = behind || conn->choked ? now : 0;
     if (!behind)
         conn->last_in = now; /* while we did not read, its keep-alive stood still */
     conn->link->ops->pause(conn->link, behind);
@@ -365,20 +364,18 @@ static uint64_t keep_alive_ends(const struct conn *conn)
     return conn->last_in + (uint64_t)conn->keep_alive * 1500;
 }
 
-static uint64_t stuck_ends(const struct conn *conn)
+static uint64_t choked_ends(const struct conn *conn)
 {
-    uint64_t limit = conn->choked ? conn->config->write_timeout
-                                  : conn->config->backpressure_timeout;
-    if (!conn->stuck_since || limit == 0)
+    if (!conn->choked || conn->config->write_timeout == 0)
         return UINT64_MAX;
-    return conn->stuck_since + limit * 1000;
+    return conn->choked_since + (uint64_t)conn->config->write_timeout * 1000;
 }
 
 void conn_set_timer(struct conn *conn)
 {
     uint64_t due = keep_alive_ends(conn);
-    if (stuck_ends(conn) < due)
-        due = stuck_ends(conn);
+    if (choked_ends(conn) < due)
+        due = choked_ends(conn);
     if (due == UINT64_MAX)
         wheel_cancel(&conn->timer);
     else
@@ -396,24 +393,19 @@ static void conn_timer(struct timer *timer, uint64_t now)
         conn_close(conn, MQTT_KEEP_ALIVE_TIMEOUT, "exceeded its keep-alive time", now);
         return;
     }
-    if (stuck_ends(conn) <= now && conn->choked) {
+    if (choked_ends(conn) <= now) {
         conn_close(conn, MQTT_UNSPECIFIED_ERROR, "did not read what it was sent", now);
         return;
     }
-    if (stuck_ends(conn) <= now) {
-        conn->stuck_since = now;
-        conn_fail_waiting(conn, conn->worker->durable, UINT64_MAX, now);
-    }
-    if (conn->phase == CONN_OPEN)
-        conn_set_timer(conn);
+    conn_set_timer(conn);
 }
 
 void conn_choked(struct conn *conn, bool choked, uint64_t now)
 {
     conn->choked = choked;
+    conn->choked_since = choked ? now : 0;
     if (conn->phase != CONN_OPEN)
         return;
-    conn->stuck_since = choked || conn->paused ? now : 0;
     if (!choked)
         worker_ready(conn->worker, conn);
     conn_set_timer(conn);

@@ -185,8 +185,12 @@ static bool refuse(struct conn *conn, struct reply *reply)
 {
     bool can = conn->version == MQTT_V5 &&
                (reply->type == MQTT_PUBACK || reply->type == MQTT_PUBREC);
-    if (reply->type == MQTT_PUBREC && conn->session) /* it may be sent again, as a new message */
-        (void)session_qos2_remove(conn->session, reply->id);
+    if (reply->type == MQTT_PUBREC && conn->session &&
+        session_qos2_remove(conn->session, reply->id) && conn->session_expiry > 0)
+        /* It may be sent again, as a new message, also when the store gets there in the end. */
+        (void)worker_store(conn->worker, &(struct store_op){ .kind = STORE_INBOUND_RELEASE,
+                                                             .packet_id = reply->id,
+                                                             .session = conn->session });
     reply->reason = MQTT_QUOTA_EXCEEDED;
     reply->wait = can ? 0 : UINT64_MAX;
     return can;
@@ -194,25 +198,27 @@ static bool refuse(struct conn *conn, struct reply *reply)
 
 /* Version 5 is told that its message was not accepted. Version 3 has no word for that, and what
  * else waits has none either, so the connection ends. */
-void conn_fail_waiting(struct conn *conn, uint64_t after, uint64_t upto, uint64_t now)
+unsigned conn_fail_waiting(struct conn *conn, uint64_t after, uint64_t upto, uint64_t now)
 {
     struct reply_line *line = &conn->replies;
-    bool waiting = false, told = true;
+    unsigned refused = 0;
+    bool told = true;
     for (uint32_t i = 0; i < line->count; i++) {
         struct reply *reply = reply_at(line, i);
         if (reply->wait <= after || reply->wait > upto)
             continue;
-        waiting = true;
+        refused++;
         told &= refuse(conn, reply);
     }
-    if (!waiting)
-        return;
+    if (refused == 0)
+        return 0;
     if (conn->session)
         worker_forget_pending(conn->worker, conn->session, after, upto);
     if (told)
         worker_ready(conn->worker, conn);
     else
         conn_close(conn, MQTT_QUOTA_EXCEEDED, "the store did not take what it sent", now);
+    return refused;
 }
 
 uint64_t conn_pubrec_wait(const struct conn *conn, uint16_t id)

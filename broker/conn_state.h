@@ -97,7 +97,7 @@ struct conn {
     uint32_t max_packet;     /* the client's maximum packet size, MQTT_MAX_REMAINING + 5 if none */
     uint32_t unacknowledged; /* inbound QoS 1 and 2 publishes that we have not answered in full */
     uint64_t last_in;        /* milliseconds: the last packet; keep-alive counts from here */
-    uint64_t stuck_since;    /* paused or choked since, 0 neither */
+    uint64_t choked_since;   /* milliseconds, 0 not choked */
     struct timer timer;
 
     struct session *session; /* attached in CONN_OPEN */
@@ -136,8 +136,9 @@ void conn_stop(struct conn *conn, uint64_t now);
 void conn_set_timer(struct conn *conn);
 void conn_watch_backlog(struct conn *conn, uint64_t now); /* pause or go on reading */
 void conn_durable(struct conn *conn); /* the store has come further: see what may leave */
-/* What waits for the store to come to a position above `after`, up to `upto`, is refused. */
-void conn_fail_waiting(struct conn *conn, uint64_t after, uint64_t upto, uint64_t now);
+/* What waits for the store to come to a position above `after`, up to `upto`, is refused. Returns
+ * how many answers that are. */
+unsigned conn_fail_waiting(struct conn *conn, uint64_t after, uint64_t upto, uint64_t now);
 void conn_feed_held(struct conn *conn, uint64_t now); /* after the claim */
 
 /* conn_connect.c */

@@ -16,7 +16,7 @@
     ROW(expired_dropped) ROW(connections) ROW(connects) ROW(refused) \
     ROW(clients_connected) ROW(clients_expired) ROW(sessions) ROW(subscriptions) \
     ROW(shared_subscriptions) ROW(takeovers) \
-    ROW(wills_sent) ROW(store_failures)
+    ROW(wills_sent) ROW(store_failures) ROW(late_refused)
 /* clang-format on */
 
 struct stats {

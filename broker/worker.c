@@ -45,6 +45,7 @@ struct worker *worker_new(struct broker *broker, unsigned index, uint64_t now)
     list_init(&worker->credits);
     list_init(&worker->busy_groups);
     list_init(&worker->fences);
+    late_init(worker);
     worker->matches = match_cache_new(broker->seed);
     return worker;
 }
@@ -532,7 +533,7 @@ static void collect(struct worker *worker, uint64_t now)
         next = node->next;
         struct conn *conn = CONTAINER_OF(node, struct conn, waiting_node);
         if (failed)
-            conn_fail_waiting(conn, before, durable, now);
+            (void)conn_fail_waiting(conn, before, durable, now);
         conn_durable(conn);
     }
     if (failed)
@@ -556,6 +557,7 @@ bool worker_finish(struct worker *worker, uint64_t now)
     worker_flush_outboxes(worker);
     submit_batch(worker);
     collect(worker, now);
+    late_watch(worker, now);
     bool more = retained_work(worker, now);
     flush_ready(worker);
     group_work(worker, now);

@@ -5,6 +5,7 @@
  */
 #pragma once
 
+#include "broker/late.h"
 #include "broker/list.h"
 #include "broker/mail.h"
 #include "broker/router.h"
@@ -65,6 +66,7 @@ struct worker {
 
     uint64_t submitted, durable;   /* (o) store positions; see store/store.h */
     struct store_batch *batch;     /* (o) this turn's, NULL when empty */
+    struct late late;              /* (o) what is not durable, and since when */
     struct pending_route *pending; /* (o) a growing ring */
     size_t pending_count, pending_room, pending_head;
 

@@ -5,6 +5,8 @@
  * {5} and {311} have none that outlives their connection.
  */
 #include "tests/broker/support/conversation.h"
+#include "tests/broker/support/fault_store.h"
+#include "tests/broker/support/world.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -279,6 +281,102 @@ static void test_store_late_qos2_message_that_was_refused_is_not_routed_later(vo
                   "w<", "s> c0 00", "s< d0 00");
 }
 
+static void test_store_late_a_single_answer_is_given_up(void **state)
+{ /* also of a client that is read all the time, for no limit of its own is reached */
+    (void)state;
+    CONVERSE_WITH(&hasty, WATCHER("00"), "a> {5} 32 07 0001 't' 0001 00 'x'", "a< {ok5}", "+9900",
+                  "a-", "a<", "+200", "a< 40 03 0001 97", "a> c0 00", "a< d0 00", "*0", "a<");
+    CONVERSE_WITH(&hasty, WATCHER("00"), "a> {311} 32 06 0001 't' 0001 'x'", "a< {ok311}", "+9900",
+                  "a-", "+200", "a<", "a.");
+}
+
+static void test_store_late_each_answer_has_its_own_time(void **state)
+{ /* at most an eighth of the time-out more */
+    (void)state;
+    CONVERSE_WITH(&hasty, WATCHER("00"), "a> {5} 32 07 0001 't' 0001 00 'x'", "a< {ok5}", "+1300",
+                  "+3700", "a> 32 07 0001 't' 0002 00 'x'", "+1300",
+                  "a> 32 07 0001 't' 0003 00 'x'", "+1300", "+2300", "a<", "+200",
+                  "a< 40 03 0001 97", "+4700", "a<", "+1500", "a< 40 03 0002 97", "*0",
+                  "a< 40 02 0003");
+}
+
+static void test_store_late_a_store_that_is_slow_refuses_nothing(void **state)
+{
+    (void)state;
+    CONVERSE_WITH(&hasty, WATCHER("00"), "a> {5} 32 07 0001 't' 0001 00 'x'", "a< {ok5}", "+9000",
+                  "a> 32 07 0001 't' 0002 00 'x'", "*0 1", "a< 40 02 0001", "+9000",
+                  "a> 32 07 0001 't' 0003 00 'x'", "*0 2", "a< 40 02 0002", "+9000", "*0",
+                  "a< 40 02 0003", "+100000", "a> c0 00", "a< d0 00");
+}
+
+static void test_store_late_what_finishes_before_the_worker_looks_is_not_refused(void **state)
+{ /* the worker itself stood still, the store did not */
+    (void)state;
+    CONVERSE_WITH(&hasty, WATCHER("00"), "a> {5} 32 07 0001 't' 0001 00 'x'", "a< {ok5}", "=hold",
+                  "*0", "+60000", "=0", "a< 40 02 0001");
+}
+
+static void test_store_late_refused_identifier_is_released_in_the_store_too(void **state)
+{ /* which may have it after all: a new message with it is none that was sent again */
+    struct world world = { 0 };
+    struct peer peer = { 0 };
+    struct fault_store *store = fault_store_new();
+    (void)state;
+    store->holding = false;
+    world_init_with(&world, 1, "listener 1883\nallow_anonymous true\nsys_interval 0\n",
+                    &store->store);
+    store->broker = world.broker;
+    peer_connect(&peer, &world, "s", &(struct connect_options){ .resume = true, .expiry = 3600 });
+    peer_subscribe(&peer, "t", 0, 0);
+    store->holding = true;
+    peer_feed(&peer, span_of("\x34\x07\0\1t\0\7\0x", 9));
+    world_run(&world);
+    assert_int_equal(fault_store_count(store, STORE_INBOUND_QOS2), 1);
+    world_pass(&world, 11000);
+    assert_int_equal(peer.last[MQTT_PUBREC], MQTT_QUOTA_EXCEEDED);
+    assert_int_equal(fault_store_count(store, STORE_INBOUND_RELEASE), 1);
+    assert_int_equal(atomic_load(&broker_worker(world.broker, 0)->stats.late_refused),
+                     1); /* it is counted */
+    fault_store_go_on(store);
+    peer_done(&peer);
+    world_pass(&world, 3700000);
+    world_done(&world);
+    fault_store_free(store);
+}
+
+/* Two clients that publish to each other, read nothing, and fill all that they are allowed. */
+static const struct setting crowded = { .options = "max_inflight_messages 2\nmax_queued_messages 2",
+                                        .workers = 2,
+                                        .store = true };
+
+#define OK_CROWDED "20 0e 00 00 0b 21 0002 27 001e8480 22 000a"
+#define TWO(topic) "32 07 0001 " topic " 0001 00 '1' 32 07 0001 " topic " 0002 00 '2'"
+#define FACING_EACH_OTHER                                                                          \
+    "a@0", "b@1", "a> {5} 82 07 0001 00 0001 'b' 01", "a< " OK_CROWDED " 90 04 0001 00 01",        \
+        "b> {5} 82 07 0001 00 0001 'a' 01", "b< " OK_CROWDED " 90 04 0001 00 01", "a[", "b[",      \
+        "a> " TWO("'a'"), "b> " TWO("'b'"), "a|", "b|"
+
+static void test_store_late_clients_that_publish_to_each_other_unread_are_refused_and_go_on(
+    void **state)
+{
+    (void)state;
+    CONVERSE_WITH(
+        &crowded, FACING_EACH_OTHER, "+11000", "a<", "b<", "a]", "b]",
+        "a< 40 03 0001 97 40 03 0002 97 " TWO("'b'"), "b< 40 03 0001 97 40 03 0002 97 " TWO("'a'"),
+        "a-", "b-", "*go", "a> 40 02 0001 40 02 0002 32 07 0001 'a' 0003 00 '3'", "a< 40 02 0003",
+        "b> 40 02 0001 40 02 0002", "b< 32 07 0001 'a' 0003 00 '3'",
+        "b> 32 07 0001 'b' 0003 00 '3'", "b< 40 02 0003", "a< 32 07 0001 'b' 0003 00 '3'");
+}
+
+static void test_store_late_clients_that_publish_to_each_other_unread_go_on_with_the_store(
+    void **state)
+{ /* it comes back before the time is over; and one of the two never reads again */
+    (void)state;
+    CONVERSE_WITH(&crowded, FACING_EACH_OTHER, "+9000", "*go", "a|", "b|", "a<", "b<", "a]",
+                  "a< 40 02 0001 40 02 0002 " TWO("'b'"), "a-", "b|", "+52000", "b.",
+                  "a> 40 02 0001 40 02 0002 32 07 0001 'a' 0003 00 '3'", "a< 40 03 0003 10");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -310,6 +408,15 @@ int main(void)
         cmocka_unit_test(test_store_late_is_refused_after_backpressure_timeout),
         cmocka_unit_test(test_store_late_closes_version_311_after_backpressure_timeout),
         cmocka_unit_test(test_store_late_qos2_message_that_was_refused_is_not_routed_later),
+        cmocka_unit_test(test_store_late_a_single_answer_is_given_up),
+        cmocka_unit_test(test_store_late_each_answer_has_its_own_time),
+        cmocka_unit_test(test_store_late_a_store_that_is_slow_refuses_nothing),
+        cmocka_unit_test(test_store_late_what_finishes_before_the_worker_looks_is_not_refused),
+        cmocka_unit_test(test_store_late_refused_identifier_is_released_in_the_store_too),
+        cmocka_unit_test(
+            test_store_late_clients_that_publish_to_each_other_unread_are_refused_and_go_on),
+        cmocka_unit_test(
+            test_store_late_clients_that_publish_to_each_other_unread_go_on_with_the_store),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
