@@ -15,24 +15,12 @@
 
 enum { SETTLE_ROUNDS = 10000 };
 
-static void keep_config(struct broker *broker, struct config *config)
-{
-    pthread_mutex_lock(&broker->config_lock);
-    broker->configs = realloc(broker->configs,
-                              (broker->config_count + 1) * sizeof *broker->configs);
-    CHECK(broker->configs);
-    broker->configs[broker->config_count++] = config_ref(config);
-    pthread_mutex_unlock(&broker->config_lock);
-}
-
 struct broker *broker_new(struct config *config, unsigned workers, const struct broker_env *env)
 {
     struct broker *broker = calloc(1, sizeof *broker);
     CHECK(broker && workers > 0);
     broker->env = *env;
     env->random(&broker->seed, sizeof broker->seed);
-    pthread_mutex_init(&broker->config_lock, NULL);
-    keep_config(broker, config);
     broker->owns_store = !env->store;
     broker->store = env->store ? env->store : memory_store_new();
     broker->table = session_table_new(broker->seed);
@@ -80,10 +68,6 @@ void broker_free(struct broker *broker)
     tree_free(broker->tree);
     if (broker->owns_store)
         broker->store->ops->free(broker->store);
-    for (size_t i = 0; i < broker->config_count; i++)
-        config_unref(broker->configs[i]);
-    pthread_mutex_destroy(&broker->config_lock);
-    free(broker->configs);
     free(broker->workers);
     free(broker);
 }
@@ -106,7 +90,6 @@ void broker_stop(struct broker *broker)
 
 void broker_reload(struct broker *broker, struct config *config)
 {
-    keep_config(broker, config);
     for (unsigned i = 0; i < broker->worker_count; i++)
         worker_post_now(broker->workers[i],
                         &(struct mail){ .kind = MAIL_CONFIG, .target = config_ref(config) }, 1);

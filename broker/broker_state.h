@@ -25,8 +25,4 @@ struct broker {
     _Atomic uint64_t generation; /* (a) of the tree, readable without a lock */
     struct retained *retained;   /* its own locks */
     struct groups *groups;       /* its own lock */
-    pthread_mutex_t
-        config_lock; /* configurations ever loaded: connections keep pointers to their listeners */
-    struct config **configs;
-    size_t config_count;
 };

@@ -41,6 +41,7 @@ enum log_dest {
 /* One socket to listen on, with all that applies to the clients that come through it. Strings may
  * be NULL: not set. */
 struct listener_config {
+    unsigned index;        /* its place among the listeners, also after a reload */
     char *address;         /* host name or IP address; NULL: all addresses, or a Unix socket */
     char *unix_path;       /* path of a Unix socket; then address is NULL and port 0 */
     uint16_t port;         /* 0 only for a Unix socket */
@@ -51,6 +52,8 @@ struct listener_config {
     bool allow_anonymous;
     bool allow_zero_length_clientid;
     char *auto_id_prefix; /* never NULL */
+    bool use_username_as_clientid;
+    char *clientid_prefixes; /* what client identifiers must begin with; NULL: anything */
 
     uint32_t max_connections;          /* 0: no limit of its own */
     uint32_t accept_protocol_versions; /* OR of enum protocol_versions */

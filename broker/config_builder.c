@@ -371,6 +371,7 @@ static void move_listeners(struct builder *builder)
     config->listener_count = builder->listener_count;
     for (size_t i = 0; i < builder->listener_count; i++) {
         config->listeners[i] = builder->listeners[i].values;
+        config->listeners[i].index = (unsigned)i;
         free(builder->listeners[i].set);
     }
     builder->listener_count = 0;

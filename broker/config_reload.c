@@ -122,6 +122,7 @@ static void compare_listeners(struct comparison *c, const struct config *running
         compare_options(c, false, whose, old, found);
         kept[i] = *found;
         kept[i].optional = old->optional;
+        kept[i].index = old->index;
         *found = fresh->listeners[--fresh->listener_count];
     }
     for (size_t i = 0; i < fresh->listener_count; i++) {

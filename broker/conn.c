@@ -74,6 +74,7 @@ void conn_free(struct conn *conn)
     free_aliases(conn->aliases_in, conn->listener->max_topic_alias);
     free_aliases(conn->aliases_out, conn->aliases_out_max);
     free(conn->partial);
+    free(conn->user);
     config_unref(conn->config);
     free(conn);
 }

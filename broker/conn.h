@@ -15,7 +15,7 @@ struct worker;
 
 struct conn_origin {
     const struct listener_config
-        *listener;       /* whose options hold; lives as long as the configuration it is part of */
+        *listener;       /* whose options hold until CONNECT; borrowed until conn_free() */
     struct span address; /* "192.0.2.1:51234", "[2001:db8::1]:51234", "local"; copied */
 };
 

@@ -1,8 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * CONNECT: what is asked is checked, the session is claimed (takeover.c), and CONNACK says what was
- * granted. Between the two the connection is CONN_CLAIMING and holds what arrives.
+ * CONNECT: what is asked is checked, who asks is found out (auth/login.c), the session is claimed
+ * (takeover.c), and CONNACK says what was granted. Between the first and the last the connection is
+ * CONN_CLAIMING and holds what arrives.
  */
+#include "broker/auth/login.h"
 #include "broker/broker_state.h"
 #include "broker/conn_state.h"
 #include "broker/log.h"
@@ -11,16 +13,19 @@
 
 #include <stdlib.h>
 
-enum { ASSIGNED_ID_BYTES = 16, CONNACK_ROOM = 512 };
+enum { CONNACK_ROOM = 512 };
 
 static void log_connect(const struct conn *conn, struct span client_id)
 {
-    char name[LOG_QUOTE_MAX];
+    char name[LOG_QUOTE_MAX], user[LOG_QUOTE_MAX] = "";
     if (!conn->config->connection_messages)
         return;
-    log_emit(LEVEL_NOTICE, "New client connected from %s as %s (p%d, c%d, k%d).", conn->address,
-             log_quote(name, sizeof name, client_id.data, client_id.len), conn->version,
-             conn->clean_start, conn->keep_alive);
+    if (conn->user)
+        log_quote(user, sizeof user, conn->user, strlen(conn->user));
+    log_emit(LEVEL_NOTICE, "New client connected from %s as %s (p%d, c%d, k%d%s%s%s).",
+             conn->address, log_quote(name, sizeof name, client_id.data, client_id.len),
+             conn->version, conn->clean_start, conn->keep_alive, conn->user ? ", u'" : "", user,
+             conn->user ? "'" : "");
 }
 
 static void send_connack(struct conn *conn, bool present, enum mqtt_reason reason,
@@ -75,9 +80,6 @@ static struct demand check_connect(const struct conn *conn, const struct mqtt_co
     if (connect->client_id.len == 0 && connect->version < MQTT_V5 && !connect->clean_start)
         return (struct demand){ MQTT_CLIENT_IDENTIFIER_NOT_VALID, /* [MQTT311-3.1.3-8] */
                                 "wants a persistent session without a client identifier" };
-    if (!listener->allow_anonymous)
-        return (struct demand){ MQTT_NOT_AUTHORIZED,
-                                "is not authorised: this listener allows nobody" };
     if (connect->has_will && topic_is_ours(connect->will.topic))
         return (struct demand){ MQTT_NOT_AUTHORIZED, "its will is for the broker's own topics" };
     if (connect->has_will && connect->will.qos > listener->max_qos)
@@ -138,21 +140,13 @@ static bool take_will(struct conn *conn, const struct mqtt_connect *connect)
     return conn->will != NULL;
 }
 
-/* Writes a client identifier that nobody can guess; returns its length. */
-static size_t assign_id(const struct conn *conn, char *id, size_t room)
+/* What was reloaded since the connection was accepted holds for it as well. */
+static void take_config(struct conn *conn)
 {
-    static const char digits[] = "0123456789ABCDEF";
-    uint8_t random[ASSIGNED_ID_BYTES];
-    size_t len = strlen(conn->listener->auto_id_prefix);
-    if (len > room - 2 * sizeof random)
-        len = room - 2 * sizeof random;
-    memcpy(id, conn->listener->auto_id_prefix, len);
-    conn->worker->broker->env.random(random, sizeof random);
-    for (size_t i = 0; i < sizeof random; i++) {
-        id[len++] = digits[random[i] >> 4];
-        id[len++] = digits[random[i] & 15];
-    }
-    return len;
+    struct config *config = config_ref(conn->worker->config);
+    config_unref(conn->config);
+    conn->config = config;
+    conn->listener = &config->listeners[conn->listener->index];
 }
 
 /* How a CONNECT that does not decode is answered; 0: not at all, as version 3 has no code for what
@@ -176,6 +170,7 @@ void on_connect(struct conn *conn, struct span body, uint64_t now)
         conn_refuse(conn, reason, "its CONNECT is not valid", now);
         return;
     }
+    take_config(conn);
     conn->bridge = connect.bridge;
     conn->clean_start = connect.clean_start;
     struct demand demand = check_connect(conn, &connect);
@@ -188,13 +183,12 @@ void on_connect(struct conn *conn, struct span body, uint64_t now)
         conn_refuse(conn, MQTT_SERVER_BUSY, "no memory for its will", now);
         return;
     }
-    char assigned[256];
-    struct span client_id = connect.client_id;
-    if (client_id.len == 0) {
-        conn->assigned = true;
-        client_id = span_of(assigned, assign_id(conn, assigned, sizeof assigned));
-    }
     conn->phase = CONN_CLAIMING;
+    login_start(conn, &connect, now);
+}
+
+void conn_admitted(struct conn *conn, struct span client_id, uint64_t now)
+{
     claim_start(conn, client_id, now);
 }
 

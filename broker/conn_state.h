@@ -23,7 +23,8 @@ struct session;
 
 enum conn_phase {
     CONN_NEW,      /* CONNECT is awaited */
-    CONN_CLAIMING, /* the session is on its way; what arrives is held */
+    CONN_CLAIMING, /* who it is is being found out, then its session is on its way; what arrives is
+                      held */
     CONN_OPEN,
     CONN_CLOSED, /* nothing is read any more, what waits is flushed */
 };
@@ -100,6 +101,7 @@ struct conn {
     uint64_t choked_since;   /* milliseconds, 0 not choked */
     struct timer timer;
 
+    char *user;              /* owned, ends in NUL; from CONN_CLAIMING on; NULL: anonymous */
     struct session *session; /* attached in CONN_OPEN */
     struct claim *claim;     /* in CONN_CLAIMING */
     struct message *will;    /* owned */
@@ -143,6 +145,8 @@ void conn_feed_held(struct conn *conn, uint64_t now); /* after the claim */
 
 /* conn_connect.c */
 void on_connect(struct conn *conn, struct span body, uint64_t now);
+/* It is known who it is: conn->user is set, and this is to be its client identifier. */
+void conn_admitted(struct conn *conn, struct span client_id, uint64_t now);
 void conn_claimed(struct conn *conn, struct session *session, bool present, uint64_t now);
 void conn_refuse(struct conn *conn, enum mqtt_reason reason, const char *why, uint64_t now);
 

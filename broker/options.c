@@ -115,8 +115,8 @@ const struct option option_table[] = {
 
 { .key = "per_listener_settings", .type = OPT_BOOL, GLOBAL(per_listener_settings),
   .preset = "false",
-  .help = "Whether allow_anonymous, allow_zero_length_clientid and auto_id_prefix belong to "
-          "the listener above them instead of to all listeners. It must stand before them." },
+  .help = "Whether the options of this group belong to the listener above them instead of to all "
+          "listeners. It must stand before them." },
 { .key = "allow_anonymous", .type = OPT_BOOL, SECURITY(allow_anonymous),
   .preset = "false", .live = true,
   .help = "Whether clients may connect without saying who they are. A configured listener lets "
@@ -129,6 +129,14 @@ const struct option option_table[] = {
 { .key = "auto_id_prefix", .type = OPT_TEXT, SECURITY(auto_id_prefix),
   .max = 50, .preset = "auto-", .live = true,
   .help = "What client identifiers that the broker makes up begin with." },
+{ .key = "use_username_as_clientid", .type = OPT_BOOL, SECURITY(use_username_as_clientid),
+  .preset = "false", .live = true,
+  .help = "Whether the user name of a client is its client identifier, whatever it calls itself, "
+          "so that nobody can take over the session of somebody else. Clients without a user name "
+          "are refused then." },
+{ .key = "clientid_prefixes", .type = OPT_TEXT, SECURITY(clientid_prefixes),
+  .max = 255, .example = "device-", .otherwise = "any", .live = true,
+  .help = "What every client identifier must begin with; clients with another one are refused." },
 
 { .status = OPTION_TITLE, .title = "Packets",
   .help = "What a client may send, and what it is told about it." },
@@ -359,7 +367,6 @@ REFUSED("auth_plugin", NULL, "a plugin says who may connect"),
 REFUSED("auth_plugin_deny_special_chars", NULL, "it belongs to a plugin that says who may connect"),
 REFUSED("bind_interface", NULL,
         "it says which network may reach the listener; give listener an address instead"),
-REFUSED("clientid_prefixes", NULL, "it says who may connect"),
 REFUSED("crlfile", NULL, "it says which client certificates are no longer good"),
 REFUSED("enable_proxy_protocol", NULL, "connections through the proxy would not be understood"),
 REFUSED("global_plugin", NULL, "a plugin may say who may connect"),
@@ -378,8 +385,6 @@ REFUSED("tls_engine_kpass_sha1", NULL, "the key of the listener could not be use
 REFUSED("tls_keyform", "pem", "the key of the listener could not be used"),
 REFUSED("use_identity_as_username", "false", "it says who a client is"),
 REFUSED("use_subject_as_username", "false", "it says who a client is"),
-REFUSED("use_username_as_clientid", "false",
-        "it keeps clients from taking over each other's sessions"),
 REFUSED("websockets_origin", NULL, "it says which web pages may connect"),
 
 /* ---- mosquitto's bridges ---- */

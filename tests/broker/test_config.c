@@ -461,7 +461,6 @@ static void test_mosquitto_option_that_restricts_is_an_error(void **state)
         "plugin /p.so",
         "auth_plugin /p.so",
         "mount_point m/",
-        "clientid_prefixes x-",
         "global_plugin p",
         "auth_opt_host x",
         "plugin_opt_x y",
@@ -476,7 +475,6 @@ static void test_mosquitto_option_that_restricts_is_an_error(void **state)
         "tls_keyform engine",
         "http_api 8080",
         "tls_engine_kpass_sha1 0",
-        "use_username_as_clientid true",
         "enable_proxy_protocol 2",
         "auth_plugin_deny_special_chars true",
     };
