@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * See record.h. Whatever is read is checked as if a stranger had sent it: a checksum finds what a
+ * disk has damaged, not what somebody has written on purpose. Owns nothing; any thread.
+ *
+ *   message:       1 | qos (2 bits), retain (bit 2) | topic length 2 | properties length 4
+ *                  | payload length 4 | expires 8 | topic | properties | payload
+ *   session:       1 | connected (bit 0), will (bit 1) | client id length 2 | epoch 8 | expiry 4
+ *                  | ends at 8 | will delay 4 | will at 8 | client id | will: a message
+ *   subscription:  1 | options | identifier 4 | filter
+ *
+ * Each begins with its version and ends exactly where its last part does.
+ */
+#include "broker/store/record.h"
+
+#include "broker/message.h"
+#include "broker/store/bytes.h"
+#include "mqtt/topic.h"
+
+#include <stdlib.h>
+
+enum {
+    VERSION = 1,
+    MESSAGE_HEAD = 1 + 1 + 2 + 4 + 4 + 8,
+    SESSION_HEAD = 1 + 1 + 2 + 8 + 4 + 8 + 4 + 8,
+    SUBSCRIPTION_HEAD = 1 + 1 + 4,
+    NAME_MAX_BYTES = 65535, /* of a topic, a filter, a client identifier */
+};
+
+enum { MESSAGE_QOS = 3, MESSAGE_RETAIN = 4, MESSAGE_FLAGS = 7 };
+enum { SESSION_CONNECTED = 1, SESSION_WILL = 2, SESSION_FLAGS = 3 };
+
+/* ---- messages ---- */
+
+size_t message_record_size(const struct message *message)
+{
+    return MESSAGE_HEAD + (size_t)message->topic_len + message->forward_len + message->payload_len;
+}
+
+void message_record_encode(const struct message *message, uint8_t *out)
+{
+    uint8_t flags = (uint8_t)(message->qos | (message->retain ? MESSAGE_RETAIN : 0));
+    out = put_u8(out, VERSION);
+    out = put_u8(out, flags);
+    out = put_u16(out, (uint16_t)message->topic_len);
+    out = put_u32(out, message->forward_len);
+    out = put_u32(out, message->payload_len);
+    out = put_u64(out, message->expires);
+    put_span(out, span_of(message->bytes, (size_t)message->topic_len + message->forward_len +
+                                              message->payload_len));
+}
+
+/* Only what is forwarded may stand there; the sender of a delivery adds the others. */
+static bool forward_valid(struct span forward)
+{
+    const uint64_t travels = UINT64_C(1) << MQTT_PROP_PAYLOAD_FORMAT |
+                             UINT64_C(1) << MQTT_PROP_CONTENT_TYPE |
+                             UINT64_C(1) << MQTT_PROP_RESPONSE_TOPIC |
+                             UINT64_C(1) << MQTT_PROP_CORRELATION_DATA |
+                             UINT64_C(1) << MQTT_PROP_USER_PROPERTY;
+    struct mqtt_properties props;
+    return mqtt_properties_decode(forward, MQTT_PUBLISH, &props) == MQTT_SUCCESS &&
+           (props.present & ~travels) == 0;
+}
+
+/* The parts of a message record; every one is checked. */
+struct message_parts {
+    uint8_t flags;
+    uint64_t expires;
+    struct span topic, forward, payload, all;
+};
+
+static bool take_message(struct span in, struct message_parts *ret)
+{
+    uint8_t version;
+    uint16_t topic_len;
+    uint32_t forward_len, payload_len;
+    struct message_parts parts = { .flags = 0 };
+    if (!take_u8(&in, &version) || version != VERSION || !take_u8(&in, &parts.flags) ||
+        !take_u16(&in, &topic_len) || !take_u32(&in, &forward_len) ||
+        !take_u32(&in, &payload_len) || !take_u64(&in, &parts.expires))
+        return false;
+    parts.all = in;
+    if (!take_span(&in, topic_len, &parts.topic) || !take_span(&in, forward_len, &parts.forward) ||
+        !take_span(&in, payload_len, &parts.payload) || in.len != 0)
+        return false;
+    if ((parts.flags & ~MESSAGE_FLAGS) || (parts.flags & MESSAGE_QOS) > 2 ||
+        parts.all.len > MQTT_MAX_REMAINING || !mqtt_utf8_valid(parts.topic) ||
+        !mqtt_topic_name_valid(parts.topic) || !forward_valid(parts.forward))
+        return false;
+    *ret = parts;
+    return true;
+}
+
+struct message *message_record_decode(struct span bytes)
+{
+    struct message_parts parts;
+    if (!take_message(bytes, &parts)) {
+        errno = EBADMSG;
+        return NULL;
+    }
+    struct message *message = malloc(sizeof *message + parts.all.len);
+    if (!message) {
+        errno = ENOMEM;
+        return NULL;
+    }
+    atomic_init(&message->refs, 1);
+    message->topic_len = (uint32_t)parts.topic.len;
+    message->forward_len = (uint32_t)parts.forward.len;
+    message->payload_len = (uint32_t)parts.payload.len;
+    message->expires = parts.expires;
+    message->qos = parts.flags & MESSAGE_QOS;
+    message->retain = (parts.flags & MESSAGE_RETAIN) != 0;
+    message->stored = NULL;
+    put_span(message->bytes, parts.all);
+    return message;
+}
+
+/* ---- sessions ---- */
+
+uint8_t *session_record_encode(const struct session_record *record, size_t *ret_len)
+{
+    CHECK(record->client_id.len <= NAME_MAX_BYTES);
+    size_t will_len = record->will ? message_record_size(record->will) : 0;
+    size_t len = SESSION_HEAD + record->client_id.len + will_len;
+    uint8_t *bytes = malloc(len), *at = bytes;
+    if (!bytes)
+        return NULL;
+    at = put_u8(at, VERSION);
+    at = put_u8(at, (uint8_t)((record->connected ? SESSION_CONNECTED : 0) |
+                              (record->will ? SESSION_WILL : 0)));
+    at = put_u16(at, (uint16_t)record->client_id.len);
+    at = put_u64(at, record->epoch);
+    at = put_u32(at, record->expiry);
+    at = put_u64(at, record->ends_at);
+    at = put_u32(at, record->will_delay);
+    at = put_u64(at, record->will_at);
+    at = put_span(at, record->client_id);
+    if (record->will)
+        message_record_encode(record->will, at);
+    *ret_len = len;
+    return bytes;
+}
+
+int session_record_decode(struct span bytes, struct session_record *ret_record)
+{
+    uint8_t version, flags;
+    uint16_t id_len;
+    struct session_record record = { .will = NULL };
+    if (!take_u8(&bytes, &version) || version != VERSION || !take_u8(&bytes, &flags) ||
+        (flags & ~SESSION_FLAGS) || !take_u16(&bytes, &id_len) ||
+        !take_u64(&bytes, &record.epoch) || !take_u32(&bytes, &record.expiry) ||
+        !take_u64(&bytes, &record.ends_at) || !take_u32(&bytes, &record.will_delay) ||
+        !take_u64(&bytes, &record.will_at) || !take_span(&bytes, id_len, &record.client_id) ||
+        id_len == 0 || !mqtt_utf8_valid(record.client_id))
+        return -EBADMSG;
+    record.connected = (flags & SESSION_CONNECTED) != 0;
+    if (flags & SESSION_WILL) {
+        record.will = message_record_decode(bytes);
+        if (!record.will)
+            return -errno;
+    } else if (bytes.len != 0) {
+        return -EBADMSG;
+    }
+    *ret_record = record;
+    return 0;
+}
+
+/* ---- subscriptions ---- */
+
+uint8_t *subscription_record_encode(const struct subscription_record *record, size_t *ret_len)
+{
+    uint8_t *bytes = malloc(SUBSCRIPTION_HEAD + record->filter.len), *at = bytes;
+    if (!bytes)
+        return NULL;
+    at = put_u8(at, VERSION);
+    at = put_u8(at, record->options);
+    at = put_u32(at, record->sub_id);
+    put_span(at, record->filter);
+    *ret_len = SUBSCRIPTION_HEAD + record->filter.len;
+    return bytes;
+}
+
+int subscription_record_decode(struct span bytes, struct subscription_record *ret_record)
+{
+    const uint8_t options = MQTT_SUB_QOS | MQTT_SUB_NO_LOCAL | MQTT_SUB_RETAIN_AS_PUBLISHED |
+                            MQTT_SUB_RETAIN_HANDLING;
+    uint8_t version;
+    struct subscription_record record;
+    if (!take_u8(&bytes, &version) || version != VERSION || !take_u8(&bytes, &record.options) ||
+        !take_u32(&bytes, &record.sub_id))
+        return -EBADMSG;
+    record.filter = bytes;
+    if ((record.options & ~options) || (record.options & MQTT_SUB_QOS) > 2 ||
+        (record.options & MQTT_SUB_RETAIN_HANDLING) == MQTT_SUB_RETAIN_HANDLING ||
+        record.sub_id > MQTT_MAX_REMAINING || !mqtt_utf8_valid(record.filter) ||
+        !mqtt_topic_filter_valid(record.filter))
+        return -EBADMSG;
+    *ret_record = record;
+    return 0;
+}
