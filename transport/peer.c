@@ -305,9 +305,10 @@ bool peers_care(struct loop *loop)
     if (list_empty(&loop->care))
         return false;
     bool work = false;
-    struct list end, *node; /* those that come again are behind it: for the next turn */
-    list_append(&loop->care, &end);
-    while ((node = list_take(&loop->care)) != &end)
+    struct list now, *node; /* those that come again are for the next turn */
+    list_init(&now);
+    list_move(&now, &loop->care);
+    while ((node = list_take(&now)))
         work |= care(CONTAINER_OF(node, struct peer, in_care));
     return work || !list_empty(&loop->care);
 }
