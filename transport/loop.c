@@ -174,6 +174,7 @@ static void on_wake(uv_poll_t *poll, int status, int events)
         next = peer->queue_next;
         peer_adopt(peer);
     }
+    atomic_store(&loop->asked, false);
     if (atomic_exchange(&loop->reload_tls, false))
         reload_tls(loop);
     if (atomic_load(&loop->drop_new))

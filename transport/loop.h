@@ -61,6 +61,7 @@ struct loop {
     atomic_bool quit;        /* (a) end loop_run() */
     atomic_bool drop_new;    /* (a) close connections that have not begun to speak MQTT */
     atomic_bool reload_tls;  /* (a) read certificates again */
+    atomic_bool asked;       /* (a) the supervisor waits for a turn, see supervisor.c */
     atomic_uint peers_count; /* (a) connections that are on this loop or on their way to it */
 
     struct list peers;   /* (o) all */

@@ -106,6 +106,7 @@ static void stop(struct server *server, const char *why)
         return;
     }
     log_emit(LEVEL_NOTICE, "Stopping: %s.", why);
+    supervisor_stopping();
     acceptor_close(&server->acceptor);
     broker_stop(server->broker);
     for (unsigned i = 0; i < server->loop_count; i++)
@@ -170,6 +171,7 @@ static void reload_certificates(struct server *server)
 static void reload(struct server *server)
 {
     struct problems problems = { 0 };
+    supervisor_reloading();
     struct config *fresh = cli_load_config(server->cli, &problems);
     log_problems(&problems);
     if (fresh) {
@@ -187,6 +189,7 @@ static void reload(struct server *server)
     reopen_logs(server);
     set_library_log();
     reload_certificates(server);
+    supervisor_reloaded();
 }
 
 /* ---- signals --------------------------------------------------------------------------------- */
@@ -442,6 +445,8 @@ static void say_ready(struct server *server)
         process_ready(server->ready_fd);
         server->ready_fd = -1;
     }
+    if (supervisor_ready(&server->supervisor, server) != ERR_OK)
+        log_emit(LEVEL_WARNING, "There is no timer for the watchdog: it will get no sign of life.");
 }
 
 /* ---- all of it ------------------------------------------------------------------------------- */

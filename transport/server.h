@@ -15,6 +15,7 @@
 
 #include "broker/err.h"
 #include "transport/acceptor.h"
+#include "transport/supervisor.h"
 
 struct broker;
 struct cli;
@@ -42,7 +43,8 @@ struct server {
     int ready_fd;          /* (m) tells the program in the foreground that we are up; -1: none */
     uv_poll_t signal_poll; /* (m) */
     uv_timer_t stop_timer; /* (m) */
-    atomic_bool stopping;  /* (a) */
+    struct supervisor supervisor; /* (m) */
+    atomic_bool stopping;         /* (a) */
     pthread_mutex_t config_lock;
 };
 
