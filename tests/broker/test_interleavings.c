@@ -6,6 +6,7 @@
  * tests' part.
  */
 #include "broker/conn_state.h"
+#include "tests/broker/support/chance.h"
 #include "tests/broker/support/fault_store.h"
 #include "tests/broker/support/world.h"
 
@@ -23,19 +24,16 @@ enum { WORKERS = 3, SEEDS = 60, ACTIONS = 300 };
 
 #define OPTIONS "listener 1883\nallow_anonymous true\nsys_interval 0\n"
 
-static uint64_t chance;
+static struct chance chance;
 
 static unsigned pick(unsigned choices)
 {
-    chance ^= chance << 13;
-    chance ^= chance >> 7;
-    chance ^= chance << 17;
-    return (unsigned)(chance >> 32) % choices;
+    return chance_pick(&chance, choices);
 }
 
 static void begin(struct world *world, unsigned seed, struct fault_store *store)
 {
-    chance = 0x9E3779B97F4A7C15u * (seed + 1);
+    chance = chance_of(seed);
     world_init_with(world, WORKERS, OPTIONS, store ? &store->store : NULL);
     if (store)
         store->broker = world->broker;
