@@ -42,6 +42,9 @@
  * few. */
 #define DESCRIPTORS_SPARE 32u
 
+/* Of a log line: the addresses that are told together. */
+#define LISTENING_MAX 512
+
 bool server_is_stopping(const struct server *server)
 {
     return atomic_load(&server->stopping);
@@ -421,20 +424,55 @@ static enum err start(struct server *server)
     return ERR_OK;
 }
 
-static void say_ready(struct server *server)
+/* Whether the two are told on one line: 127.0.0.1 and ::1 of a port, as a rule. */
+static bool is_told_with(const struct listener_config *a, const struct listener_config *b)
 {
-    const struct listener_config *plain = NULL;
-    char name[256];
-    for (size_t i = 0; i < server->listener_count; i++) {
-        const struct listener_config *config = &server->config->listeners[i];
+    return a->protocol == b->protocol && a->port == b->port && !a->certfile == !b->certfile &&
+           !a->unix_path == !b->unix_path;
+}
+
+/* "listening on mqtt 127.0.0.1:1883 and [::1]:1883": listener `first` and those that stand next to
+ * it and are like it. Returns the first that is not. */
+static size_t say_listening(const struct server *server, size_t first)
+{
+    const struct listener_config *configs = server->config->listeners;
+    char line[LISTENING_MAX], name[256];
+    size_t i = first, len = 0;
+    for (; i < server->listener_count && is_told_with(&configs[first], &configs[i]); i++) {
         if (!server->listeners[i].socket_count)
             continue;
-        log_emit(LEVEL_NOTICE, "listening on %s %s%s",
-                 config->protocol == LISTENER_WEBSOCKETS ? "websockets" : "mqtt",
-                 listener_name(config, name, sizeof name), config->certfile ? " (TLS)" : "");
-        if (!plain && config->protocol == LISTENER_MQTT && !config->certfile && !config->unix_path)
-            plain = config;
+        listener_name(&configs[i], name, sizeof name);
+        const char *and = len ? " and " : "";
+        if (len + strlen(and) + strlen(name) >= sizeof line)
+            break; /* the rest gets a line of its own */
+        len += (size_t)snprintf(line + len, sizeof line - len, "%s%s", and, name);
     }
+    if (len)
+        log_emit(LEVEL_NOTICE, "listening on %s %s%s",
+                 configs[first].protocol == LISTENER_WEBSOCKETS ? "websockets" : "mqtt", line,
+                 configs[first].certfile ? " (TLS)" : "");
+    return i;
+}
+
+/* The first listener that anybody on this machine may try by its port alone, NULL: none. */
+static const struct listener_config *first_to_try(const struct server *server)
+{
+    for (size_t i = 0; i < server->listener_count; i++) {
+        const struct listener_config *config = &server->config->listeners[i];
+        bool here = !config->address || strcmp(config->address, "localhost") == 0 ||
+                    strcmp(config->address, "127.0.0.1") == 0;
+        if (server->listeners[i].socket_count && config->protocol == LISTENER_MQTT && here &&
+            config->allow_anonymous && !config->certfile && !config->unix_path)
+            return config;
+    }
+    return NULL;
+}
+
+static void say_ready(struct server *server)
+{
+    for (size_t i = 0; i < server->listener_count;)
+        i = say_listening(server, i);
+    const struct listener_config *plain = first_to_try(server);
     if (plain)
         log_emit(LEVEL_NOTICE,
                  "try it: mosquitto_sub -p %u -t '#' -v, and in another terminal "

@@ -110,6 +110,7 @@ def test_defaults_without_configuration():
     if harness.IS_MOSQUITTO:
         del ports["ws"]
     with started() as process:
+        log = os.path.join(harness.TEST_DIR, "broker-args.log")
         for kind, port in ports.items():
             for host in ("127.0.0.1", "::1"):
                 address = Address(kind, host, port)
@@ -124,6 +125,13 @@ def test_defaults_without_configuration():
                 except OSError:
                     continue
                 raise AssertionError(f"{host} answers on port {port}")
+        if not harness.IS_MOSQUITTO:
+            with open(log, encoding="utf-8") as file:
+                said = file.read()
+            for line in ("listening on mqtt 127.0.0.1:1883 and [::1]:1883",
+                         "listening on websockets 127.0.0.1:9001 and [::1]:9001",
+                         "try it: mosquitto_sub -p 1883 "):
+                assert line in said, said
 
 
 def in_use(port):
