@@ -514,6 +514,8 @@ size_t conn_drain(struct conn *conn, uint8_t *buf, size_t room, uint64_t now)
         resend(conn, session, &w, now))
         while (queue_first(&session->queue) && send_first(conn, session, &w, now))
             ;
+    if (session && session->members)
+        group_report_room(conn->worker, session, conn->window);
     STAT_ADD(&conn->worker->stats, bytes_sent, w.len);
     if (conn->paused && conn->phase == CONN_OPEN)
         conn_watch_backlog(conn, now);

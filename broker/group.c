@@ -135,19 +135,26 @@ void group_take_member(struct worker *worker, struct membership *member, uint32_
                        uint64_t now)
 {
     struct group *group = member->group;
-    bool was_online = member->places > 0;
+    bool was_online = member->online;
     (void)now;
     switch ((enum member_change)(change & MEMBER_CHANGE_MASK)) {
     case MEMBER_JOIN: group->members++; break;
-    case MEMBER_ONLINE: member->places = change >> MEMBER_CHANGE_BITS; break;
-    case MEMBER_OFFLINE: member->places = 0; break;
+    case MEMBER_ONLINE:
+        member->places = change >> MEMBER_CHANGE_BITS;
+        member->online = true;
+        break;
+    case MEMBER_OFFLINE:
+        member->places = 0;
+        member->online = false;
+        break;
     case MEMBER_LEAVE:
         member->places = 0;
+        member->online = false;
         member->left = true;
         group->members--;
         break;
     }
-    group->online += member->places > 0;
+    group->online += member->online;
     group->online -= was_online;
     member_changed(worker, member);
 }

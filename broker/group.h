@@ -31,9 +31,16 @@ struct membership *group_join(struct worker *worker, struct session *session,
  * Deliveries that carry it are to be given back first (group_return()), or are finished or given
  * back later: each exactly once. */
 void group_leave(struct worker *worker, struct membership *member);
-/* The member's connection came (places = how many it takes at once) or went. */
-void group_member_online(struct worker *worker, struct membership *member, uint32_t places);
+/* The member's connection came or went. `window`: how many messages it may have unacknowledged,
+ * whatever they came through. */
+void group_member_online(struct worker *worker, struct membership *member, uint32_t window);
 void group_member_offline(struct worker *worker, struct membership *member);
+/* Tells the groups of a session with a connection when they have another number of its places than
+ * before, because of what it has besides. */
+void group_report_room(struct worker *worker, struct session *session, uint32_t window);
+/* A delivery has come to the member's session: until group_credit() or group_return() it is one of
+ * those that the group has counted itself. */
+void group_took(struct membership *member);
 /* A delivery of this membership is finished (acknowledged, written at QoS 0, dropped): its place
  * is free. Collected per turn. */
 void group_credit(struct worker *worker, struct membership *member, uint32_t places);

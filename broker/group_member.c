@@ -168,6 +168,23 @@ static void set_terms(struct membership *member, uint8_t options, uint32_t sub_i
     atomic_store_explicit(&member->terms, (uint64_t)sub_id << 8 | options, memory_order_relaxed);
 }
 
+static void link_member(struct session *session, struct membership *member)
+{
+    member->next = session->members;
+    member->link = &session->members;
+    if (member->next)
+        member->next->link = &member->next;
+    session->members = member;
+}
+
+static void unlink_member(struct membership *member)
+{
+    *member->link = member->next;
+    if (member->next)
+        member->next->link = member->link;
+    member->link = NULL;
+}
+
 struct membership *group_join(struct worker *worker, struct session *session,
                               struct span share_filter, uint8_t options, uint32_t sub_id,
                               struct membership *old)
@@ -195,6 +212,7 @@ struct membership *group_join(struct worker *worker, struct session *session,
         return NULL;
     }
     member->group = group;
+    link_member(session, member);
     post_member(worker, member, MEMBER_JOIN);
     return member;
 }
@@ -221,6 +239,7 @@ void group_leave(struct worker *worker, struct membership *member)
     struct group *group = member->group;
     struct groups *groups = worker->broker->groups;
     settle(worker, member);
+    unlink_member(member);
     lock_take(&groups->lock, RANK_SESSION_TABLE);
     if (--group->joined == 0) {
         (void)change_tree(worker, group, true);
@@ -230,9 +249,31 @@ void group_leave(struct worker *worker, struct membership *member)
     post_member(worker, member, MEMBER_LEAVE);
 }
 
-void group_member_online(struct worker *worker, struct membership *member, uint32_t places)
+/* What the window leaves for this group: everything else that the session has begun or queued takes
+ * its place first. */
+static uint32_t room_for(const struct membership *member, uint32_t window)
 {
-    post_member(worker, member, places << MEMBER_CHANGE_BITS | MEMBER_ONLINE);
+    const struct session *session = member->session;
+    uint32_t others = session->inflight.count + session->queue.count - member->taken;
+    return others < window ? window - others : 0;
+}
+
+void group_member_online(struct worker *worker, struct membership *member, uint32_t window)
+{
+    member->reported = room_for(member, window);
+    post_member(worker, member, member->reported << MEMBER_CHANGE_BITS | MEMBER_ONLINE);
+}
+
+void group_report_room(struct worker *worker, struct session *session, uint32_t window)
+{
+    for (struct membership *member = session->members; member; member = member->next)
+        if (room_for(member, window) != member->reported)
+            group_member_online(worker, member, window);
+}
+
+void group_took(struct membership *member)
+{
+    member->taken++;
 }
 
 void group_member_offline(struct worker *worker, struct membership *member)
@@ -243,6 +284,8 @@ void group_member_offline(struct worker *worker, struct membership *member)
 
 void group_credit(struct worker *worker, struct membership *member, uint32_t places)
 {
+    CHECK(member->taken >= places);
+    member->taken -= places;
     member->collected += places;
     if (!list_linked(&member->credit_node))
         list_append(&worker->credits, &member->credit_node);
@@ -257,6 +300,8 @@ void group_post_credits(struct worker *worker)
 void group_return(struct worker *worker, struct delivery *delivery)
 {
     struct membership *member = delivery->member;
+    CHECK(member->taken > 0);
+    member->taken--;
     worker_post(
         worker, member->group->owner,
         &(struct mail){ .kind = MAIL_GROUP_RETURN, .target = member, .delivery = *delivery });

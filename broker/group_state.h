@@ -35,16 +35,21 @@ struct group {
 };
 
 struct membership {
-    struct list group_node;  /* (L) */
-    struct group *group;     /* (i) */
-    struct session *session; /* (i) not followed once the member has left */
-    _Atomic uint64_t terms;  /* (a) subscription identifier << 8 | options */
-    struct list credit_node; /* (s) in worker.credits */
-    uint32_t collected;      /* (s) places to be reported at the end of the turn */
-    struct list free_node;   /* (g) in group.free_members or group.leftovers */
-    uint32_t places;         /* (g) how many deliveries it takes at once, 0 offline */
-    uint32_t outstanding;    /* (g) deliveries handed out, neither finished nor returned */
-    bool left;               /* (g) */
+    struct list group_node;   /* (L) */
+    struct group *group;      /* (i) */
+    struct session *session;  /* (i) not followed once the member has left */
+    _Atomic uint64_t terms;   /* (a) subscription identifier << 8 | options */
+    struct membership *next;  /* (s) in session.members */
+    struct membership **link; /* (s) what points to this one; NULL: it has left */
+    struct list credit_node;  /* (s) in worker.credits */
+    uint32_t collected;       /* (s) places to be reported at the end of the turn */
+    uint32_t taken;           /* (s) deliveries that the session has of it */
+    uint32_t reported;        /* (s) places, as the group was told last */
+    struct list free_node;    /* (g) in group.free_members or group.leftovers */
+    uint32_t places;          /* (g) how many deliveries it takes at once, 0 offline */
+    bool online;              /* (g) */
+    uint32_t outstanding;     /* (g) deliveries handed out, neither finished nor returned */
+    bool left;                /* (g) */
 };
 
 struct groups {

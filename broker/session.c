@@ -97,6 +97,8 @@ void session_offer(struct worker *worker, struct session *session, struct delive
 {
     (void)now;
     bool offline = !session->conn;
+    if (delivery->flags & DELIVERY_SHARED)
+        group_took(delivery->member);
     if (delivery->flags & DELIVERY_SHARED && (offline || session->phase != SESSION_ACTIVE)) {
         group_return(worker, delivery);
         return;

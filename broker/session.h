@@ -14,6 +14,7 @@
 #include "broker/wheel.h"
 
 struct conn;
+struct membership;
 struct worker;
 
 enum { SESSION_NEVER_EXPIRES = 0xFFFFFFFF };
@@ -59,9 +60,10 @@ struct session {
 
     struct subscription *subscriptions; /* (o) */
     uint32_t subscription_count, subscription_room;
-    uint32_t *index;     /* (o) of many subscriptions, by filter; see subscription.c */
-    uint32_t index_room; /* (o) a power of two */
-    uint64_t dropped;    /* (o) deliveries dropped by a limit */
+    uint32_t *index;            /* (o) of many subscriptions, by filter; see subscription.c */
+    uint32_t index_room;        /* (o) a power of two */
+    struct membership *members; /* (o) in shared groups, membership.next */
+    uint64_t dropped;           /* (o) deliveries dropped by a limit */
 
     struct list retained_jobs; /* (o) retained messages still to be fetched, see retained.h */
     struct list claims;        /* (o) CONNECTs that wait for this session, struct claim */

@@ -171,6 +171,89 @@ static void test_group_full_member_is_passed_over_and_queue_keeps_order(void **s
     expect_nothing(&f->a);
 }
 
+static void publish_numbers(struct fixture *f, unsigned first, unsigned count)
+{
+    for (unsigned i = first; i < first + count; i++) {
+        char payload[2] = { (char)('0' + i), 0 };
+        publish(f, payload, 1);
+    }
+}
+
+/* The window of a member is its connection's: what it has besides the group counts as well. */
+static void test_group_member_full_of_other_messages_is_passed_over(void **state)
+{
+    struct fixture *f = *state;
+    join(f, &f->a, "a", 1, (struct connect_options){ .worker = 1, .receive_maximum = 2 });
+    peer_subscribe(&f->a, "other", 1, 0);
+    join(f, &f->b, "b", 1, (struct connect_options){ .worker = 2 });
+    for (int i = 0; i < 3; i++) /* one of them waits in the queue */
+        peer_publish(&f->publisher, "other", "x", 1, false);
+    uint16_t first = expect(&f->a, "x"), second = expect(&f->a, "x");
+    publish_numbers(f, 0, 3);
+    expect_nothing(&f->a);
+    expect(&f->b, "0"), expect(&f->b, "1"), expect(&f->b, "2");
+    peer_ack(&f->a, MQTT_PUBACK, first, MQTT_SUCCESS);
+    uint16_t third = expect(&f->a, "x");
+    publish_numbers(f, 3, 1);
+    expect(&f->b, "3");
+    peer_ack(&f->a, MQTT_PUBACK, second, MQTT_SUCCESS); /* room for one */
+    publish_numbers(f, 4, 3);
+    assert_int_equal(peer_unseen(&f->a), 1);
+    assert_int_equal(peer_unseen(&f->b), 2);
+    peer_ack(&f->a, MQTT_PUBACK, third, MQTT_SUCCESS);
+    publish_numbers(f, 7, 3);
+    assert_int_equal(peer_unseen(&f->a), 2);
+    assert_int_equal(peer_unseen(&f->b), 4);
+}
+
+static void test_group_member_full_of_another_groups_messages_is_passed_over(void **state)
+{
+    struct fixture *f = *state;
+    join(f, &f->a, "a", 1, (struct connect_options){ .worker = 1, .receive_maximum = 1 });
+    peer_subscribe(&f->a, "$share/g/other", 1, 0);
+    peer_publish(&f->publisher, "other", "x", 1, false);
+    uint16_t id = expect(&f->a, "x");
+    publish_numbers(f, 0, 1); /* waits at the group: the next one has room for it */
+    expect_nothing(&f->a);
+    join(f, &f->b, "b", 1, (struct connect_options){ .worker = 2 });
+    expect_and_ack(&f->b, "0");
+    peer_ack(&f->a, MQTT_PUBACK, id, MQTT_SUCCESS);
+    publish_numbers(f, 1, 2);
+    assert_int_equal(peer_unseen(&f->a), 1);
+    assert_int_equal(peer_unseen(&f->b), 1);
+}
+
+static void test_group_member_that_comes_back_has_less_room(void **state)
+{ /* what its session has begun is sent again first */
+    struct fixture *f = *state;
+    struct connect_options persistent = { .worker = 1, .expiry = FOREVER, .receive_maximum = 1 };
+    join(f, &f->a, "a", 1, persistent);
+    peer_subscribe(&f->a, "other", 1, 0);
+    peer_publish(&f->publisher, "other", "x", 1, false);
+    peer_lose(&f->a);
+    join(f, &f->b, "b", 1, (struct connect_options){ .worker = 2, .receive_maximum = 1 });
+    persistent.resume = true;
+    peer_connect(&f->a, &f->world, "a", &persistent);
+    assert_int_equal(peer_unseen(&f->a), 2); /* and again */
+    publish_numbers(f, 0, 2);
+    expect_and_ack(&f->b, "0");
+    expect_and_ack(&f->b, "1");
+    assert_int_equal(peer_unseen(&f->a), 2);
+}
+
+static void test_group_full_member_is_still_somebody_to_wait_for(void **state)
+{ /* at QoS 0 too, which is not kept for those who are away */
+    struct fixture *f = *state;
+    join(f, &f->a, "a", 1, (struct connect_options){ .worker = 1, .receive_maximum = 1 });
+    peer_subscribe(&f->a, "other", 1, 0);
+    peer_publish(&f->publisher, "other", "x", 1, false);
+    publish(f, "later", 0);
+    uint16_t id = expect(&f->a, "x");
+    expect_nothing(&f->a);
+    peer_ack(&f->a, MQTT_PUBACK, id, MQTT_SUCCESS);
+    expect(&f->a, "later");
+}
+
 static void test_group_unacknowledged_qos1_goes_to_another_member_in_order(void **state)
 {
     struct fixture *f = *state;
@@ -622,6 +705,10 @@ int main(void)
         BOTH(test_group_respects_granted_qos_of_each_member),
         BOTH(test_group_resubscribing_changes_the_terms),
         BOTH(test_group_full_member_is_passed_over_and_queue_keeps_order),
+        BOTH(test_group_member_full_of_other_messages_is_passed_over),
+        BOTH(test_group_member_full_of_another_groups_messages_is_passed_over),
+        BOTH(test_group_member_that_comes_back_has_less_room),
+        BOTH(test_group_full_member_is_still_somebody_to_wait_for),
         BOTH(test_group_unacknowledged_qos1_goes_to_another_member_in_order),
         BOTH(test_group_qos2_that_has_begun_stays_with_its_session),
         BOTH(test_group_qos2_that_has_begun_ends_with_its_session),
