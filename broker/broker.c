@@ -21,6 +21,9 @@ struct broker *broker_new(struct config *config, unsigned workers, const struct 
     CHECK(broker && workers > 0);
     broker->env = *env;
     env->random(&broker->seed, sizeof broker->seed);
+    broker->memory.used = env->memory_used;
+    broker->memory.trim = env->memory_trim;
+    memory_set_limit(&broker->memory, config->memory_limit);
     broker->owns_store = !env->store;
     broker->store = env->store ? env->store : memory_store_new();
     broker->table = session_table_new(broker->seed);
@@ -37,6 +40,7 @@ struct broker *broker_new(struct config *config, unsigned workers, const struct 
         broker->workers[i]->config = config_ref(config);
     }
     sys_start(broker->workers[0]);
+    memory_start(broker->workers[0]);
     return broker;
 }
 
@@ -93,6 +97,11 @@ void broker_reload(struct broker *broker, struct config *config)
     for (unsigned i = 0; i < broker->worker_count; i++)
         worker_post_now(broker->workers[i],
                         &(struct mail){ .kind = MAIL_CONFIG, .target = config_ref(config) }, 1);
+}
+
+enum memory_level broker_memory_level(const struct broker *broker)
+{
+    return memory_level(&broker->memory);
 }
 
 void broker_dump(struct broker *broker)

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "broker/err.h"
+#include "broker/memory.h"
 #include "mqtt/span.h"
 
 struct broker;
@@ -19,6 +20,8 @@ struct broker_env {
     uint64_t now;                            /* milliseconds since 1970 */
     const char *version;                     /* for $SYS/broker/version */
     struct store *store;                     /* borrowed; NULL: the memory store */
+    memory_used_fn *memory_used;             /* for memory_limit; NULL: there is no limit */
+    memory_trim_fn *memory_trim;             /* NULL: nothing is ever given back */
 };
 
 /* Takes its own reference to the configuration. Aborts without memory. */
@@ -34,5 +37,7 @@ struct worker *broker_worker(struct broker *broker, unsigned index);
 void broker_stop(struct broker *broker);
 /* Any thread: from now on the live options of `config` hold. Takes its own reference. */
 void broker_reload(struct broker *broker, struct config *config);
+/* Any thread: how close the process is to memory_limit. */
+enum memory_level broker_memory_level(const struct broker *broker);
 /* Any thread: log what there is (sessions, subscriptions, memory), as SIGUSR1/2 ask. */
 void broker_dump(struct broker *broker);

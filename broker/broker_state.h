@@ -7,6 +7,7 @@
 #include "broker/broker.h"
 #include "broker/config.h"
 #include "broker/group.h"
+#include "broker/memory.h"
 #include "broker/retained.h"
 #include "broker/router.h"
 #include "broker/session_table.h"
@@ -25,4 +26,5 @@ struct broker {
     _Atomic uint64_t generation; /* (a) of the tree, readable without a lock */
     struct retained *retained;   /* its own locks */
     struct groups *groups;       /* its own lock */
+    struct memory memory;        /* how close the process is to memory_limit */
 };

@@ -82,6 +82,7 @@ struct config {
     uint64_t max_inflight_bytes;
     uint32_t max_queued_messages;
     uint64_t max_queued_bytes;
+    uint64_t memory_limit;
     bool queue_qos0_messages;
     uint32_t persistent_client_expiration; /* 0: sessions do not end by this option */
 

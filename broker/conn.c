@@ -18,7 +18,9 @@
 enum {
     CONNECT_DEADLINE = 10000, /* milliseconds until CONNECT must be complete */
     HELD_MAX = 256 * 1024, /* bytes held while the session is on its way; then it is left unread */
-    PARTIAL_FIRST = 1024,  /* first allocation for an incomplete packet */
+    PARTIAL_FIRST = 1024,  /* first allocation for an incomplete packet; doubled up to the step */
+    PARTIAL_STEP = 1024 * 1024,
+    PARTIAL_TIGHT = 64 * 1024, /* what an incomplete packet may take when memory is tight */
 };
 
 static timer_fn conn_timer;
@@ -182,8 +184,10 @@ static bool keep(struct conn *conn, struct span bytes)
     size_t need = conn->partial_len + bytes.len;
     if (need > conn->partial_room) {
         size_t room = conn->partial_room ? conn->partial_room : PARTIAL_FIRST;
-        while (room < need)
-            room *= 2;
+        if (need > PARTIAL_TIGHT && memory_level(&conn->worker->broker->memory) >= MEMORY_TIGHT)
+            return false;
+        while (room < need) /* a large one moves no bytes when it grows, and need not be doubled */
+            room += room < PARTIAL_STEP ? room : PARTIAL_STEP;
         uint8_t *grown = realloc(conn->partial, room);
         if (!grown)
             return false;
@@ -336,6 +340,7 @@ void conn_feed(struct conn *conn, struct span bytes, uint64_t now)
 {
     conn->worker->now = now;
     STAT_ADD(&conn->worker->stats, bytes_received, bytes.len);
+    memory_took_in(conn->worker, bytes.len);
     feed(conn, bytes, now);
     conn_watch_backlog(conn, now);
 }

@@ -51,6 +51,11 @@ bool topic_is_ours(struct span topic)
            (topic.len == len || topic.data[len] == '/');
 }
 
+static enum memory_level memory_of(const struct conn *conn)
+{
+    return memory_level(&conn->worker->broker->memory);
+}
+
 /* What ends the connection. */
 static enum mqtt_reason check_publish(struct conn *conn, const struct mqtt_publish *publish)
 {
@@ -62,6 +67,8 @@ static enum mqtt_reason check_publish(struct conn *conn, const struct mqtt_publi
     if (conn->version == MQTT_V5 && publish->qos > 0 && receive_max &&
         conn->unacknowledged >= receive_max)
         return MQTT_RECEIVE_MAXIMUM_EXCEEDED; /* [MQTT5-3.3.4-9] */
+    if (conn->version != MQTT_V5 && publish->qos > 0 && memory_of(conn) == MEMORY_OUT)
+        return MQTT_QUOTA_EXCEEDED; /* it has no word for "not now", and must not believe it taken */
     return MQTT_SUCCESS;
 }
 
@@ -76,6 +83,9 @@ static enum mqtt_reason refuse_publish(const struct conn *conn, const struct mqt
     if (config->check_payload_format && mqtt_has(&publish->props, MQTT_PROP_PAYLOAD_FORMAT) &&
         publish->props.payload_format == 1 && !mqtt_utf8_valid(publish->payload))
         return MQTT_PAYLOAD_FORMAT_INVALID;
+    bool clears = publish->retain && publish->payload.len == 0; /* that frees memory */
+    if (!clears && memory_of(conn) >= (publish->retain ? MEMORY_TIGHT : MEMORY_OUT))
+        return MQTT_QUOTA_EXCEEDED;
     return MQTT_SUCCESS;
 }
 
@@ -296,6 +306,8 @@ static enum mqtt_reason subscribe_one(struct conn *conn, const struct mqtt_subsc
         options |= MQTT_SUB_NO_LOCAL | MQTT_SUB_RETAIN_AS_PUBLISHED;
     struct subscription *subscription = session_subscription(session, item->filter);
     bool is_new = !subscription;
+    if (is_new && memory_of(conn) >= MEMORY_TIGHT)
+        return MQTT_QUOTA_EXCEEDED;
     if (is_new && !(subscription = session_subscription_add(session, item->filter)))
         return MQTT_QUOTA_EXCEEDED;
     subscription->options = options;

@@ -71,17 +71,6 @@ static void drop(struct worker *worker, struct delivery *delivery)
     delivery_unref(delivery);
 }
 
-/* As for a session: QoS 0 counts against everything that waits, QoS 1 and 2 only against their
- * own kind. */
-static bool has_room(const struct config *config, const struct queue *queue,
-                     const struct delivery *delivery)
-{
-    uint32_t waiting = delivery->qos ? queue->count - queue->qos0_count : queue->count;
-    uint64_t bytes = queue->bytes + message_size(delivery->message);
-    return (!config->max_queued_messages || waiting < config->max_queued_messages) &&
-           (!config->max_queued_bytes || bytes <= config->max_queued_bytes);
-}
-
 /* Whether anybody would ever get it: a member without a connection is a session that waits for
  * its client. */
 static bool is_awaited(const struct config *config, const struct group *group,
@@ -99,7 +88,8 @@ void group_take_message(struct worker *worker, struct group *group, struct deliv
         hand_out(worker, group, delivery, now);
     else if (!is_awaited(config, group, delivery))
         delivery_unref(delivery);
-    else if (!has_room(config, &group->queue, delivery) || !queue_push(&group->queue, delivery))
+    else if (!worker_queue_takes(worker, &group->queue, delivery) ||
+             !queue_push(&group->queue, delivery))
         drop(worker, delivery);
 }
 

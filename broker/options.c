@@ -184,6 +184,12 @@ const struct option option_table[] = {
 { .key = "max_queued_bytes", .type = OPT_BYTES, GLOBAL(max_queued_bytes),
   .max = TEBI, .preset = "0", .no_limit = true, .live = true,
   .help = "The same in bytes. With both, the limit that is reached first holds. 0 is no limit." },
+{ .key = "memory_limit", .type = OPT_BYTES, GLOBAL(memory_limit),
+  .max = TEBI, .preset = "0", .no_limit = true, .live = true,
+  .help = "Memory that the broker uses at most, the pages of the store not counted. From three "
+          "quarters of it on, queues stay short; then new connections, subscriptions, retained "
+          "messages and large packets are refused, at last publications; each is counted and "
+          "logged. 0 is no limit." },
 { .key = "queue_qos0_messages", .type = OPT_BOOL, GLOBAL(queue_qos0_messages),
   .preset = "false", .live = true,
   .help = "Whether messages of QoS 0 are kept as well for a client with a persistent session "
@@ -345,7 +351,6 @@ IGNORED("enable_control_api", "false", "there is no $CONTROL"),
 IGNORED("global_max_clients", "-1", "sessions are not limited in number"),
 IGNORED("global_max_connections", "-1", "set max_connections for each listener"),
 IGNORED("http_dir", NULL, "no files are served over HTTP"),
-IGNORED("memory_limit", "0", "memory is limited by the queue options"),
 IGNORED("packet_buffer_size", NULL, "read buffers have one size; see websockets_headers_size"),
 IGNORED("persistence", "false", "sessions and retained messages are kept in memory only, for now"),
 IGNORED("persistence_file", NULL,

@@ -66,22 +66,6 @@ static void drop(struct worker *worker, struct session *session, struct delivery
     delivery_unref(delivery);
 }
 
-/*
- * QoS 0 counts against everything that waits, QoS 1 and 2 only against their own kind: so a flood
- * at QoS 0 never displaces what was promised. What came through a group was asked for (credit).
- */
-static bool has_room(const struct config *config, const struct session *session,
-                     const struct delivery *delivery)
-{
-    const struct queue *queue = &session->queue;
-    if (delivery->flags & DELIVERY_SHARED)
-        return true;
-    uint32_t waiting = delivery->qos ? queue->count - queue->qos0_count : queue->count;
-    uint64_t bytes = queue->bytes + message_size(delivery->message);
-    return (!config->max_queued_messages || waiting < config->max_queued_messages) &&
-           (!config->max_queued_bytes || bytes <= config->max_queued_bytes);
-}
-
 /* Whether the queue can move at all: a full window waits for the client, a choked socket for the
  * network. */
 static bool can_drain(const struct session *session)
@@ -108,7 +92,10 @@ void session_offer(struct worker *worker, struct session *session, struct delive
         delivery_unref(delivery);
         return;
     }
-    if (!has_room(worker->config, session, delivery) || !queue_push(&session->queue, delivery)) {
+    /* What came through a group was asked for (credit). */
+    bool takes = delivery->flags & DELIVERY_SHARED ||
+                 worker_queue_takes(worker, &session->queue, delivery);
+    if (!takes || !queue_push(&session->queue, delivery)) {
         drop(worker, session, delivery);
         return;
     }

@@ -19,6 +19,7 @@
 
 enum {
     BURY_SLICE = 4096,    /* deliveries freed a turn */
+    ENTRY_OVERHEAD = 64,  /* bytes of memory of a queued message beside its own */
     MAILBOX_FULL = 65536, /* mails at which those who post leave their publishers unread */
     MAILBOX_EMPTY = 8192, /* and at which they go on */
 };
@@ -221,6 +222,10 @@ static void take_config(struct worker *worker, struct mail *mail)
     config_unref(worker->config);
     worker->config = mail->target;
     sys_reload(worker);
+    if (worker->index == 0) {
+        memory_set_limit(&worker->broker->memory, worker->config->memory_limit);
+        memory_start(worker);
+    }
 }
 
 /* Connections that become ready meanwhile have their turn next time. */
@@ -547,6 +552,21 @@ void worker_ready(struct worker *worker, struct conn *conn)
 {
     if (!list_linked(&conn->ready_node))
         list_append(&worker->ready, &conn->ready_node);
+}
+
+/* QoS 0 counts against everything that waits, QoS 1 and 2 only against their own kind: so a flood
+ * at QoS 0 never displaces what was promised. */
+bool worker_queue_takes(const struct worker *worker, const struct queue *queue,
+                        const struct delivery *delivery)
+{
+    const struct config *config = worker->config;
+    uint32_t waiting = delivery->qos ? queue->count - queue->qos0_count : queue->count;
+    uint64_t bytes = queue->bytes + message_size(delivery->message);
+    return (!config->max_queued_messages || waiting < config->max_queued_messages) &&
+           (!config->max_queued_bytes || bytes <= config->max_queued_bytes) &&
+           (memory_level(&worker->broker->memory) == MEMORY_PLENTY ||
+            bytes + (uint64_t)queue->count * ENTRY_OVERHEAD <=
+                memory_queue_bytes(&worker->broker->memory));
 }
 
 bool worker_finish(struct worker *worker, uint64_t now)

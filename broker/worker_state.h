@@ -19,6 +19,7 @@ enum { CACHE_LINE = 64 };
 struct broker;
 struct config;
 struct conn;
+struct queue;
 struct session;
 
 /* A message whose routing waits for a commit (a QoS 2 message of a persistent publisher), in
@@ -72,9 +73,11 @@ struct worker {
 
     struct match_cache *matches; /* (o) see router.h */
     struct stats stats; /* (a) relaxed counters, written by the owner, read by worker 0 for $SYS */
-    uint64_t random_state[2]; /* (o) */
-    struct sys *sys;          /* (o) worker 0: see sys.c */
-    struct timer sys_timer;   /* (o) worker 0: $SYS */
+    uint64_t random_state[2];  /* (o) */
+    struct sys *sys;           /* (o) worker 0: see sys.c */
+    struct timer sys_timer;    /* (o) worker 0: $SYS */
+    struct timer memory_timer; /* (o) worker 0: memory.c */
+    size_t unlooked;           /* (o) bytes read since it looked at the memory in use */
 };
 
 /* Posts a mail to `target`: into this turn's outbox, or handled at once when it is this worker
@@ -87,6 +90,11 @@ void worker_post_now(struct worker *target, const struct mail *mail, size_t coun
 
 void worker_ready(struct worker *worker,
                   struct conn *conn); /* put it on the ready list, if it is not there */
+
+/* Whether a queue of this worker's, a session's or a group's, may take one more: max_queued_*, and
+ * memory_limit. */
+bool worker_queue_takes(const struct worker *worker, const struct queue *queue,
+                        const struct delivery *delivery);
 
 /* Wakes the worker up; a store does when it has completed something. Any thread. */
 void worker_wake(struct worker *worker);

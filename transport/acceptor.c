@@ -18,6 +18,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "broker/broker.h"
 #include "broker/config.h"
 #include "broker/log.h"
 #include "transport/listener.h"
@@ -82,6 +83,10 @@ static bool has_room(struct acceptor *acceptor, struct listener *listener,
     }
     if (server_connections(acceptor->server) >= acceptor->connections) {
         say_refused(acceptor, config, "the limit of open files (ulimit -n) is nearly reached");
+        return false;
+    }
+    if (broker_memory_level(acceptor->server->broker) >= MEMORY_TIGHT) {
+        say_refused(acceptor, config, "memory_limit is nearly reached");
         return false;
     }
     return true;

@@ -6,10 +6,12 @@
 #include "transport/process.h"
 
 #include <stdbool.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <fcntl.h>
 #include <grp.h>
+#include <malloc.h>
 #include <pwd.h>
 #include <signal.h>
 #include <sys/signalfd.h>
@@ -101,4 +103,31 @@ enum err process_take_signals(int *ret_fd)
         return (enum err) - errno;
     *ret_fd = fd;
     return ERR_OK;
+}
+
+/* The fields of statm: size, resident, shared, text, lib, data and stack; in pages. */
+static uint64_t data_pages(void)
+{
+    char text[128] = "";
+    int fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+    if (fd < 0)
+        return 0;
+    ssize_t len = read(fd, text, sizeof text - 1);
+    close(fd);
+    char *at = text;
+    for (int field = 0; len > 0 && field < 5; field++)
+        (void)strtoull(at, &at, 10);
+    return len > 0 ? strtoull(at, NULL, 10) : 0;
+}
+
+uint64_t process_memory_used(void)
+{
+    uint64_t bytes = data_pages() * (uint64_t)sysconf(_SC_PAGESIZE);
+    struct mallinfo2 heap = mallinfo2();
+    return bytes > heap.fordblks ? bytes - heap.fordblks : 0;
+}
+
+void process_memory_trim(void)
+{
+    (void)malloc_trim(0);
 }

@@ -5,6 +5,8 @@
  */
 #pragma once
 
+#include <stdint.h>
+
 #include "broker/err.h"
 
 #define PROCESS_WHY_MAX 256
@@ -19,6 +21,11 @@ MUST_USE enum err process_write_pid(const char *path);
 
 /* Started by root, becomes `user`; a missing default user is replaced by nobody. */
 MUST_USE enum err process_become_user(const char *user, char why[PROCESS_WHY_MAX]);
+
+/* Bytes of memory in use, as RLIMIT_DATA counts them but without what is free inside of it; any
+ * thread. And giving that back, as far as it goes. */
+uint64_t process_memory_used(void);
+void process_memory_trim(void);
 
 /* From now on these signals are read from the descriptor, by whoever wants to; other threads
  * inherit that. */

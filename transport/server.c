@@ -326,6 +326,8 @@ static enum err open_broker(struct server *server)
         .random = random_bytes,
         .now = loop_now(&server->loops[0]),
         .version = NOCTULE_VERSION,
+        .memory_used = process_memory_used,
+        .memory_trim = process_memory_trim,
     };
     server->broker = broker_new(server->config, server->loop_count, &env);
     for (unsigned i = 0; i < server->loop_count; i++)

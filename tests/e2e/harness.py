@@ -249,13 +249,13 @@ class Broker:
 
     counter = itertools.count(1)
 
-    def __init__(self, *listeners, options="", listener_options="", workers=None, nofile=None,
+    def __init__(self, *listeners, options="", listener_options="", workers=None, limits=None,
                  environment=None):
         number = next(Broker.counter)
         self.log_path = os.path.join(TEST_DIR, f"broker-{number}.log")
         self.config_path = os.path.join(TEST_DIR, f"broker-{number}.conf")
         self.addresses = []
-        self.nofile = nofile
+        self.limits = limits or {}  # resource.RLIMIT_…: (soft, hard)
         self.environment = environment
         self.process = None
         text = [options] if options else []
@@ -313,8 +313,8 @@ class Broker:
 
     def start(self):
         def before_exec():
-            if self.nofile:
-                resource.setrlimit(resource.RLIMIT_NOFILE, self.nofile)
+            for what, values in self.limits.items():
+                resource.setrlimit(what, values)
         log = open(self.log_path, "ab")
         with log:
             self.process = subprocess.Popen(

@@ -35,7 +35,7 @@ def broker_with_limit(limit):
         old = resource.getrlimit(resource.RLIMIT_NOFILE)
         resource.setrlimit(resource.RLIMIT_NOFILE, (limit, limit))
         resource.setrlimit(resource.RLIMIT_NOFILE, (min(limit, old[0]), limit))
-        return Broker("tcp", workers=4, nofile=(limit, limit))
+        return Broker("tcp", workers=4, limits={resource.RLIMIT_NOFILE: (limit, limit)})
     except (ValueError, PermissionError):
         pass
     if not have("cc"):
@@ -54,7 +54,7 @@ def broker_with_limit(limit):
 def test_used_up(kind):
     """With no descriptor left the broker serves those it has, does not spin and does not flood its
     log; it accepts again when some have left."""
-    with Broker(kind, "tcp", nofile=(90, 90), workers=2) as broker:
+    with Broker(kind, "tcp", limits={resource.RLIMIT_NOFILE: (90, 90)}, workers=2) as broker:
         old = wire.connected(broker.tcp, "old")
         old.subscribe("t", qos=1)
         crowd = [connect_socket(broker.addresses[0]) for _ in range(200)]
