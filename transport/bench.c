@@ -27,6 +27,8 @@ static const struct bench_scenario scenarios[] = {
       bench_run_subscriptions, BENCH_OWN, 50, 10, 20, 0, 100000 },
     { "retained", "sets COUNT retained messages, fetches them, clears them",
       bench_run_retained, BENCH_NOBODY, 10, 1, 100, 0, 100000 },
+    { "offline", "queues MESSAGES (100 each) for COUNT sessions that are away, then drains them",
+      bench_run_offline, BENCH_NOBODY, 10, 0, 100, 0, 1000 },
     { "connect", "connects and disconnects, PUBLISHERS connections at a time",
       bench_run_connect, BENCH_NOBODY, 10, 0, 1, 0, 0 },
     { "idle", "COUNT connections that do nothing; memory with --pid",

@@ -6,9 +6,11 @@
  *
  *   bench.c          the scenarios, the command line's outcome
  *   bench_options.c  the command line
+ *   bench_wire.c     TLS and WebSocket, from the connection to the kernel
  *   bench_client.c   one connection
  *   bench_run.c      the loop that publishes, receives and checks
  *   bench_connect.c  connections that come and go, or stay idle
+ *   bench_offline.c  sessions whose clients are away
  *   bench_meter.c    processor time and memory, ours and the broker's
  *   bench_report.c   the line or the JSON object at the end
  */
@@ -52,8 +54,10 @@ struct bench_options {
     uint32_t count;    /* connections, subscriptions or retained messages */
     uint32_t messages; /* to publish in all; 0: for as long as `seconds` says */
     uint32_t seconds;
-    uint32_t rate; /* messages a second in all, open loop; 0: closed loop */
-    uint32_t pid;  /* of the broker; 0: not known */
+    uint32_t rate;      /* messages a second in all, open loop; 0: closed loop */
+    uint32_t pid;       /* of the broker; 0: not known */
+    const char *cafile; /* whose certificates are believed; NULL: any */
+    bool tls, websocket, resume;
     bool json, help;
 };
 
@@ -65,6 +69,7 @@ struct bench_result {
     const char *unit;    /* what `done` counts: "messages" */
     uint64_t sent, done; /* done: delivered; what CPU time is divided by */
     uint64_t lost, doubled, disordered, refused;
+    uint64_t resumed;             /* TLS sessions */
     bool loss_is_allowed;         /* QoS 0, open loop */
     uint64_t elapsed;             /* nanoseconds */
     uint64_t own_cpu, broker_cpu; /* nanoseconds */
@@ -90,5 +95,12 @@ void bench_options_print(void); /* the options' part of the help */
 /* Prints the result; false when messages were lost, doubled, out of order or refused. */
 bool bench_report(const struct bench_options *options, const struct bench_result *result);
 
+/* A line that is written over, twice a second and only where somebody is looking. */
+void bench_progress(uint64_t *shown, const char *what, uint64_t done, const char *unit);
+void bench_progress_end(void);
+
+/* A descriptor for every client, where the hard limit allows it. */
+void bench_raise_descriptor_limit(void);
+
 bench_runner bench_run_messages, bench_run_subscriptions, bench_run_retained, bench_run_connect,
-    bench_run_idle;
+    bench_run_idle, bench_run_offline;

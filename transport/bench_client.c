@@ -11,14 +11,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <fcntl.h>
-#include <netdb.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
-#include <sys/time.h>
 #include <unistd.h>
 
-enum { SETUP_PATIENCE = 20, SETUP_PACKET = 4096 };
+enum { SETUP_PACKET = 4096, SHAKE_STEPS = 64 };
 
 static bool trouble(const char *what, const char *why)
 {
@@ -26,58 +21,46 @@ static bool trouble(const char *what, const char *why)
     return false;
 }
 
-bool bench_target_find(const char *host, uint32_t port, uint8_t version,
-                       struct bench_target *ret_target)
+size_t bench_frame(bool websocket, uint8_t *out, const uint8_t *packet, size_t len)
 {
-    const struct addrinfo hints = { .ai_socktype = SOCK_STREAM };
-    struct addrinfo *found = NULL;
-    char service[16];
+    uint8_t head[BENCH_WIRE_HEAD];
+    size_t size = bench_wire_head(websocket, head, len);
 
-    snprintf(service, sizeof service, "%u", (unsigned)port);
-    int status = getaddrinfo(host, service, &hints, &found);
-    if (status)
-        return trouble(host, gai_strerror(status));
-    /* localhost may be ::1 and 127.0.0.1, and a broker may listen on one of them alone. */
-    for (const struct addrinfo *each = found; each; each = each->ai_next) {
-        memcpy(&ret_target->address, each->ai_addr, each->ai_addrlen);
-        ret_target->address_len = each->ai_addrlen;
-        ret_target->family = each->ai_family;
-        ret_target->version = version;
-        int fd = socket(each->ai_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        status = fd < 0 ? -1 : connect(fd, each->ai_addr, each->ai_addrlen);
-        int why = errno;
-        if (fd >= 0)
-            close(fd);
-        errno = why;
-        if (status == 0)
-            break;
-    }
-    freeaddrinfo(found);
-    return status == 0 || trouble("no connection to the broker", strerror(errno));
+    memmove(out + size, packet, len);
+    memcpy(out, head, size);
+    return size + len;
 }
 
-size_t bench_encode_connect(uint8_t *out, size_t room, uint8_t version, uint32_t number)
+size_t bench_encode_connect(uint8_t *out, size_t room, const struct bench_target *target,
+                            uint32_t number, enum bench_session session)
 {
-    const uint8_t variable[] = { 0, 4, 'M', 'Q', 'T', 'T', version, 2 /* clean */, 0, 0 };
+    const uint8_t variable[] = {
+        0, 4, 'M', 'Q', 'T', 'T', target->version, session == BENCH_CLEAN ? 2 : 0, 0, 0
+    };
     char id[40];
-    uint8_t payload[sizeof id + 2];
-    struct mqtt_writer w = { .out = payload, .room = sizeof payload };
+    uint8_t payload[sizeof id + 2], props[8], packet[128];
+    struct mqtt_writer w = { .out = payload, .room = sizeof payload },
+                       p = { .out = props, .room = sizeof props };
 
+    if (session == BENCH_RESUME)
+        mqtt_put_number_property(&p, MQTT_PROP_SESSION_EXPIRY, UINT32_MAX);
     snprintf(id, sizeof id, "bench-%ld-%u", (long)getpid(), (unsigned)number);
     mqtt_put_string(&w, span_str(id));
-    return mqtt_encode_packet(out, room, MQTT_CONNECT << 4, version,
-                              span_of(variable, sizeof variable), span_of(NULL, 0),
-                              span_of(payload, w.len));
+    size_t len = mqtt_encode_packet(packet, sizeof packet, MQTT_CONNECT << 4, target->version,
+                                    span_of(variable, sizeof variable), span_of(props, p.len),
+                                    span_of(payload, w.len));
+    return len + BENCH_WIRE_HEAD > room ? 0 : bench_frame(target->websocket, out, packet, len);
 }
 
-/* Waits for one packet; no other can be there during the set-up. Returns its body. */
-static bool packet_await(int fd, enum mqtt_type type, uint8_t *buf, struct span *ret_body)
+/* Waits for one packet. Returns its body, and holds what came behind it. */
+static bool packet_await(struct bench_client *client, enum mqtt_type type, uint8_t *buf,
+                         struct span *ret_body)
 {
     struct mqtt_frame frame;
     size_t len = 0;
 
     for (;;) {
-        ssize_t got = recv(fd, buf + len, SETUP_PACKET - len, 0);
+        ssize_t got = bench_wire_recv(&client->wire, buf + len, SETUP_PACKET - len);
         if (got <= 0)
             return trouble(mqtt_type_name(type), got ? strerror(errno) : "connection closed");
         len += (size_t)got;
@@ -89,6 +72,8 @@ static bool packet_await(int fd, enum mqtt_type type, uint8_t *buf, struct span 
     if (frame.type != type)
         return trouble(mqtt_type_name(type), "another packet came instead");
     *ret_body = span_of(buf + frame.header_len, frame.body_len);
+    size_t size = frame.header_len + frame.body_len;
+    bench_client_hold(client, span_of(buf + size, len - size));
     return true;
 }
 
@@ -97,6 +82,7 @@ static void connack_read(struct bench_client *client, struct span body, uint8_t 
     struct mqtt_properties props;
     const size_t list = 3; /* flags, reason, a length of one byte: brokers send few properties */
 
+    client->session_present = body.data[0] & 1;
     client->receive_max = UINT16_MAX;
     if (version < MQTT_V5 || body.len <= list || body.data[2] != body.len - list)
         return;
@@ -106,25 +92,33 @@ static void connack_read(struct bench_client *client, struct span body, uint8_t 
         client->receive_max = props.receive_maximum;
 }
 
-bool bench_client_open(struct bench_client *client, const struct bench_target *target,
-                       uint32_t number)
+static bool shake(struct bench_client *client, const struct bench_target *target)
 {
-    const struct timeval patience = { .tv_sec = SETUP_PATIENCE };
-    const int yes = 1;
+    enum bench_wire_state state = BENCH_WIRE_READS;
+
+    /* Blocking: a state that waits is one that has waited, or a time-out. */
+    for (unsigned steps = 0; state != BENCH_WIRE_READY && steps < SHAKE_STEPS; steps++) {
+        state = bench_wire_shake(&client->wire, target);
+        if (state == BENCH_WIRE_FAILED)
+            break;
+    }
+    return state == BENCH_WIRE_READY ||
+           trouble(target->tls ? "TLS or WebSocket handshake" : "WebSocket handshake",
+                   "the broker does not want it");
+}
+
+bool bench_client_open(struct bench_client *client, const struct bench_target *target,
+                       uint32_t number, enum bench_session session)
+{
     uint8_t buf[SETUP_PACKET];
     struct span body;
 
-    client->fd = socket(target->family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    if (client->fd < 0)
-        return trouble("socket", strerror(errno));
-    setsockopt(client->fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
-    setsockopt(client->fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience);
-    if (connect(client->fd, (const struct sockaddr *)&target->address, target->address_len))
-        return trouble("connect", strerror(errno));
-    size_t len = bench_encode_connect(buf, sizeof buf, target->version, number);
-    if (send(client->fd, buf, len, MSG_NOSIGNAL) != (ssize_t)len)
+    if (!bench_wire_open(&client->wire, target, true, NULL) || !shake(client, target))
+        return false;
+    size_t len = bench_encode_connect(buf, sizeof buf, target, number, session);
+    if (bench_wire_send(&client->wire, buf, len) != (ssize_t)len)
         return trouble("CONNECT", strerror(errno));
-    if (!packet_await(client->fd, MQTT_CONNACK, buf, &body))
+    if (!packet_await(client, MQTT_CONNACK, buf, &body))
         return false;
     if (body.len < 2 || body.data[1])
         return trouble("CONNACK", "the broker refused the connection");
@@ -135,14 +129,17 @@ bool bench_client_open(struct bench_client *client, const struct bench_target *t
 bool bench_client_subscribe(struct bench_client *client, uint8_t version, struct span filters)
 {
     const uint8_t id[] = { 0, 1 };
-    uint8_t packet[SETUP_PACKET + 16];
+    uint8_t packet[SETUP_PACKET + 16 + BENCH_WIRE_HEAD];
     struct span body;
-    size_t len = mqtt_encode_packet(packet, sizeof packet, MQTT_SUBSCRIBE << 4 | 2, version,
+    size_t len = mqtt_encode_packet(packet, SETUP_PACKET + 16, MQTT_SUBSCRIBE << 4 | 2, version,
                                     span_of(id, sizeof id), span_of(NULL, 0), filters);
 
-    if (len > sizeof packet || send(client->fd, packet, len, MSG_NOSIGNAL) != (ssize_t)len)
+    if (len > SETUP_PACKET + 16)
+        return trouble("SUBSCRIBE", "too large");
+    len = bench_frame(client->wire.websocket, packet, packet, len);
+    if (bench_wire_send(&client->wire, packet, len) != (ssize_t)len)
         return trouble("SUBSCRIBE", strerror(errno));
-    if (!packet_await(client->fd, MQTT_SUBACK, packet, &body))
+    if (!packet_await(client, MQTT_SUBACK, packet, &body))
         return false;
     /* Version 5: a list of properties, whose length is one byte here, before the codes. */
     size_t codes = version < MQTT_V5 ? 2 : body.len > 2 ? 3u + body.data[2] : 3;
@@ -156,16 +153,12 @@ bool bench_client_subscribe(struct bench_client *client, uint8_t version, struct
 
 bool bench_client_go(struct bench_client *client)
 {
-    int flags = fcntl(client->fd, F_GETFL);
-    return (flags >= 0 && fcntl(client->fd, F_SETFL, flags | O_NONBLOCK) == 0) ||
-           trouble("fcntl", strerror(errno));
+    return bench_wire_go(&client->wire);
 }
 
 void bench_client_done(struct bench_client *client)
 {
-    if (client->fd >= 0)
-        close(client->fd);
-    client->fd = -1;
+    bench_wire_close(&client->wire);
     free(client->rest);
     free(client->held);
     client->rest = client->held = NULL;
@@ -187,6 +180,10 @@ static void make_room(uint8_t **buf, size_t *room, size_t len)
 
 static void keep(struct bench_client *client, const uint8_t *data, size_t len)
 {
+    if (client->rest_at) {
+        memmove(client->rest, client->rest + client->rest_at, client->rest_len);
+        client->rest_at = 0;
+    }
     make_room(&client->rest, &client->rest_room, client->rest_len + len);
     memcpy(client->rest + client->rest_len, data, len);
     client->rest_len += len;
@@ -202,7 +199,7 @@ bool bench_client_send(struct bench_client *client, const uint8_t *data, size_t 
     ssize_t sent = 0;
 
     if (client->rest_len == 0) {
-        sent = send(client->fd, data, len, MSG_NOSIGNAL);
+        sent = bench_wire_send(&client->wire, data, len);
         if (sent < 0 && !is_full())
             return trouble("send", strerror(errno));
         if (sent < 0)
@@ -217,26 +214,28 @@ bool bench_client_flush(struct bench_client *client)
 {
     if (client->rest_len == 0)
         return true;
-    ssize_t sent = send(client->fd, client->rest, client->rest_len, MSG_NOSIGNAL);
+    ssize_t sent = bench_wire_send(&client->wire, client->rest + client->rest_at, client->rest_len);
     if (sent < 0)
         return is_full() || trouble("send", strerror(errno));
     client->rest_len -= (size_t)sent;
-    memmove(client->rest, client->rest + sent, client->rest_len);
+    client->rest_at = client->rest_len ? client->rest_at + (size_t)sent : 0;
     return true;
 }
 
 bool bench_client_read(struct bench_client *client, uint8_t *scratch, struct span *ret_bytes)
 {
-    /* A packet larger than the scratch is put together in what is held: see the caller's cap. */
-    if (client->held_len)
-        memcpy(scratch, client->held, client->held_len);
-    ssize_t got = recv(client->fd, scratch + client->held_len, BENCH_SCRATCH, 0);
+    size_t held = client->skip ? 0 : client->held_len;
+
+    if (held)
+        memcpy(scratch, client->held, held);
+    ssize_t got = bench_wire_recv(&client->wire, scratch + held, BENCH_SCRATCH);
     if (got == 0)
         return trouble("the broker closed a connection", "end of stream");
     if (got < 0 && !is_full())
         return trouble("recv", strerror(errno));
-    *ret_bytes = span_of(scratch, client->held_len + (got > 0 ? (size_t)got : 0));
-    client->held_len = 0;
+    *ret_bytes = span_of(scratch, held + (got > 0 ? (size_t)got : 0));
+    if (!client->skip)
+        client->held_len = 0;
     return true;
 }
 

@@ -3,7 +3,7 @@
  * The scenarios without messages: connections that come and go as fast as they can, and
  * connections that stay and do nothing. Coming and going is a small state machine a slot:
  *
- *   connect() ─ writable: CONNECT ─ readable: CONNACK → DISCONNECT ─ end of stream: close, again
+ *   connect() ─ handshakes, if any ─ CONNECT ─ readable: CONNACK → DISCONNECT ─ end of stream: again
  *
  * The broker closes first, so that its work of closing is in the account.
  */
@@ -12,23 +12,23 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <sys/epoll.h>
 #include <unistd.h>
 
 #include "transport/bench_meter.h"
 #include "transport/bench_run.h"
 
-enum { EVENTS = 256, WAIT = 100 };
+enum { EVENTS = 256, WAIT = 100, REFUSALS_MAX = 1000 };
 static const uint64_t PATIENCE = 5000000000;
 
-enum visit_state { VISIT_CONNECTING, VISIT_WAITING, VISIT_LEAVING };
+enum visit_state { VISIT_SHAKING, VISIT_WAITING, VISIT_LEAVING };
 
 struct visit {
-    int fd;
+    struct bench_wire wire;
+    struct ssl_session_st *session; /* to be resumed by the next one */
     enum visit_state state;
-    uint32_t number; /* of its client id */
+    uint32_t watched; /* events */
+    uint32_t number;  /* of its client id */
     uint64_t began;
 };
 
@@ -44,65 +44,93 @@ struct visits {
 
 static bool may_begin(const struct visits *visits, uint64_t now)
 {
+    if (visits->result->refused >= REFUSALS_MAX)
+        return false;
     return visits->deadline ? now < visits->deadline : visits->begun < visits->options->messages;
 }
 
 static void begin(struct visits *visits, struct visit *visit, uint64_t now)
 {
-    const struct bench_target *target = &visits->target;
     struct epoll_event event = { .events = EPOLLOUT, .data.ptr = visit };
-    const int yes = 1;
 
-    visit->fd = socket(target->family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-    visit->state = VISIT_CONNECTING;
+    visit->state = VISIT_SHAKING;
     visit->began = now;
     visit->number = visits->begun++;
-    if (visit->fd < 0) {
-        visits->result->refused++;
+    visit->watched = EPOLLOUT;
+    bool well = bench_wire_open(&visit->wire, &visits->target, false, visit->session);
+    visits->result->refused += !well;
+    if (visit->wire.fd < 0)
         return;
-    }
-    visits->open++;
-    setsockopt(visit->fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
-    if (connect(visit->fd, (const struct sockaddr *)&target->address, target->address_len) &&
-        errno != EINPROGRESS)
-        visits->result->refused++; /* the event that follows closes it */
-    epoll_ctl(visits->epoll, EPOLL_CTL_ADD, visit->fd, &event);
+    visits->open++; /* what failed is ended by the event that follows */
+    epoll_ctl(visits->epoll, EPOLL_CTL_ADD, visit->wire.fd, &event);
 }
 
 static void end(struct visits *visits, struct visit *visit, bool well)
 {
-    close(visit->fd);
-    visit->fd = -1;
+    bench_wire_close(&visit->wire);
     visits->open--;
     visits->result->done += well;
     visits->result->refused += !well;
 }
 
-/* False when the visit is over. */
-static bool step(struct visits *visits, struct visit *visit, bool *ret_well)
+static void watch(const struct visits *visits, struct visit *visit, uint32_t events)
+{
+    struct epoll_event event = { .events = events, .data.ptr = visit };
+
+    if (visit->watched != events)
+        epoll_ctl(visits->epoll, EPOLL_CTL_MOD, visit->wire.fd, &event);
+    visit->watched = events;
+}
+
+/* Until all handshakes are through, and then CONNECT. */
+static bool step_shaking(const struct visits *visits, struct visit *visit)
+{
+    uint8_t buf[256];
+    enum bench_wire_state state = bench_wire_shake(&visit->wire, &visits->target);
+
+    if (state == BENCH_WIRE_FAILED)
+        return false;
+    watch(visits, visit, state == BENCH_WIRE_WRITES ? EPOLLOUT : EPOLLIN);
+    if (state != BENCH_WIRE_READY)
+        return true;
+    size_t len = bench_encode_connect(buf, sizeof buf, &visits->target, visit->number, BENCH_CLEAN);
+    visit->state = VISIT_WAITING;
+    return bench_wire_send(&visit->wire, buf, len) == (ssize_t)len;
+}
+
+/* A CONNACK in one piece: the first bytes that this connection carries. */
+static bool on_connack(const struct visits *visits, struct visit *visit, const uint8_t *packet,
+                       ssize_t len)
 {
     const uint8_t disconnect[] = { MQTT_DISCONNECT << 4, 0 };
-    struct epoll_event event = { .events = EPOLLIN, .data.ptr = visit };
+    uint8_t buf[sizeof disconnect + BENCH_WIRE_HEAD];
+
+    if (len < 4 || packet[0] != MQTT_CONNACK << 4 || packet[3] != 0)
+        return false;
+    bench_histogram_add(&visits->result->latency, bench_now() - visit->began);
+    if (visits->options->resume) {
+        visits->result->resumed += bench_wire_resumed(&visit->wire);
+        bench_session_free(visit->session);
+        visit->session = bench_wire_session(&visit->wire);
+    }
+    visit->state = VISIT_LEAVING;
+    size_t size = bench_frame(visits->target.websocket, buf, disconnect, sizeof disconnect);
+    return bench_wire_send(&visit->wire, buf, size) == (ssize_t)size;
+}
+
+/* False when the visit is over. */
+static bool step(const struct visits *visits, struct visit *visit, bool *ret_well)
+{
     uint8_t buf[512];
 
     *ret_well = false;
-    if (visit->state == VISIT_CONNECTING) {
-        size_t len = bench_encode_connect(buf, sizeof buf, visits->target.version, visit->number);
-        visit->state = VISIT_WAITING;
-        epoll_ctl(visits->epoll, EPOLL_CTL_MOD, visit->fd, &event);
-        return send(visit->fd, buf, len, MSG_NOSIGNAL) == (ssize_t)len;
-    }
-    ssize_t got = recv(visit->fd, buf, sizeof buf, 0);
+    if (visit->state == VISIT_SHAKING)
+        return step_shaking(visits, visit);
+    ssize_t got = bench_wire_recv(&visit->wire, buf, sizeof buf);
     if (got < 0 && (errno == EAGAIN || errno == EINTR))
         return true;
-    if (visit->state == VISIT_WAITING) {
-        /* A CONNACK in one piece: the first bytes that this connection carries. */
-        if (got < 4 || buf[0] != MQTT_CONNACK << 4 || buf[3] != 0)
-            return false;
-        bench_histogram_add(&visits->result->latency, bench_now() - visit->began);
-        visit->state = VISIT_LEAVING;
-        return send(visit->fd, disconnect, sizeof disconnect, MSG_NOSIGNAL) == sizeof disconnect;
-    }
+    if (visit->state == VISIT_WAITING)
+        return on_connack(visits, visit, buf, got);
     *ret_well = got == 0;
     return got > 0;
 }
@@ -110,9 +138,10 @@ static bool step(struct visits *visits, struct visit *visit, bool *ret_well)
 static void visit_all(struct visits *visits)
 {
     struct epoll_event events[EVENTS];
+    uint64_t shown = bench_now();
     bool well;
 
-    for (uint32_t i = 0; i < visits->options->publishers; i++)
+    for (uint32_t i = 0; i < visits->options->publishers && may_begin(visits, shown); i++)
         begin(visits, &visits->slots[i], bench_now());
     visits->moved_at = bench_now();
     while (visits->open && bench_now() - visits->moved_at < PATIENCE) {
@@ -124,11 +153,29 @@ static void visit_all(struct visits *visits)
             uint64_t now = bench_now();
             end(visits, visit, well);
             visits->moved_at = now;
-            if (may_begin(visits, now) && visits->result->refused < 1000)
+            if (may_begin(visits, now))
                 begin(visits, visit, now);
         }
+        bench_progress(&shown, "connect", visits->result->done, "connections");
     }
+    bench_progress_end();
     visits->result->lost = visits->open; /* never answered, or never closed */
+}
+
+static void measure(struct visits *visits)
+{
+    const struct bench_options *options = visits->options;
+    struct bench_result *result = visits->result;
+    uint64_t broker_cpu = bench_process_cpu(options->pid), own_cpu = bench_own_cpu();
+    uint64_t started = bench_now();
+
+    visits->deadline = options->messages ? 0 : started + (uint64_t)options->seconds * 1000000000;
+    visit_all(visits);
+    result->elapsed = bench_now() - started;
+    result->own_cpu = bench_own_cpu() - own_cpu;
+    result->broker_cpu = bench_process_cpu(options->pid) - broker_cpu;
+    result->memory_after = bench_process_memory(options->pid);
+    result->sent = visits->begun;
 }
 
 int bench_run_connect(const struct bench_options *options)
@@ -136,7 +183,8 @@ int bench_run_connect(const struct bench_options *options)
     static struct bench_result result = { .what = "connect", .unit = "connections" };
     struct visits visits = { .options = options, .result = &result };
 
-    if (!bench_target_find(options->host, options->port, (uint8_t)options->version, &visits.target))
+    bench_raise_descriptor_limit();
+    if (!bench_target_init(&visits.target, options))
         return 1;
     visits.epoll = epoll_create1(EPOLL_CLOEXEC);
     visits.slots = calloc(options->publishers, sizeof *visits.slots);
@@ -145,20 +193,16 @@ int bench_run_connect(const struct bench_options *options)
         free(visits.slots);
         return 1;
     }
-    uint64_t broker_cpu = bench_process_cpu(options->pid), own_cpu = bench_own_cpu();
-    uint64_t started = bench_now();
-    visits.deadline = options->messages ? 0 : started + (uint64_t)options->seconds * 1000000000;
-    visit_all(&visits);
-    result.elapsed = bench_now() - started;
-    result.own_cpu = bench_own_cpu() - own_cpu;
-    result.broker_cpu = bench_process_cpu(options->pid) - broker_cpu;
-    result.memory_after = bench_process_memory(options->pid);
-    result.sent = visits.begun;
     for (uint32_t i = 0; i < options->publishers; i++)
-        if (visits.slots[i].fd > 0)
-            close(visits.slots[i].fd);
+        visits.slots[i].wire.fd = -1;
+    measure(&visits);
+    for (uint32_t i = 0; i < options->publishers; i++) {
+        bench_wire_close(&visits.slots[i].wire);
+        bench_session_free(visits.slots[i].session);
+    }
     free(visits.slots);
     close(visits.epoll);
+    bench_target_done(&visits.target);
     return bench_report(options, &result) ? 0 : 1;
 }
 
@@ -175,8 +219,11 @@ int bench_run_idle(const struct bench_options *options)
     bool well = bench_run_init(&run, &own, &result);
     uint64_t memory = bench_process_memory(options->pid), cpu = bench_process_cpu(options->pid);
     uint64_t own_cpu = bench_own_cpu(), started = bench_now();
-    while (well && run.subscriber_count < options->count)
+    while (well && run.subscriber_count < options->count) {
         well = bench_run_add_subscriber(&run) != NULL;
+        bench_progress(&run.shown, "idle", run.subscriber_count, "connections");
+    }
+    bench_progress_end();
     if (well) {
         result.unit = "connections";
         result.sent = result.done = options->count;

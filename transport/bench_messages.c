@@ -155,7 +155,7 @@ static bool set_retained(struct bench_run *run, const struct bench_options *opti
 
 static bool fetch_retained(struct bench_run *run, const struct bench_options *options)
 {
-    uint8_t buf[BENCH_TOPIC_MAX + 3], packet[BENCH_TOPIC_MAX + 16];
+    uint8_t buf[BENCH_TOPIC_MAX + 3], packet[BENCH_TOPIC_MAX + 16 + BENCH_WIRE_HEAD];
     const uint8_t id[] = { 0, 1 };
     char text[BENCH_TOPIC_MAX];
     struct mqtt_writer w = { .out = buf, .room = sizeof buf };
@@ -169,10 +169,12 @@ static bool fetch_retained(struct bench_run *run, const struct bench_options *op
     run->wanted = options->count;
     mqtt_put_string(&w, span_str(topic(text, "r/#")));
     mqtt_put_u8(&w, (uint8_t)options->qos);
-    size_t len = mqtt_encode_packet(packet, sizeof packet, MQTT_SUBSCRIBE << 4 | 2,
+    size_t len = mqtt_encode_packet(packet, BENCH_TOPIC_MAX + 16, MQTT_SUBSCRIBE << 4 | 2,
                                     run->target.version, span_of(id, sizeof id), span_of(NULL, 0),
                                     span_of(buf, w.len));
+    len = bench_frame(run->target.websocket, packet, packet, len);
     memset(&run->result->latency, 0, sizeof run->result->latency);
+    bench_run_begin(run);
     if (!bench_client_send(client, packet, len))
         return false;
     bench_run_listen(run);

@@ -27,6 +27,14 @@ static const struct bench_option {
 } bench_table[] = {
     { "-h", "--host", "HOST", KIND_TEXT, FIELD(host), 0, 0, "The broker's address (localhost)." },
     { "-p", "--port", "PORT", KIND_NUMBER, FIELD(port), 1, 65535, "Its port (1883)." },
+    { NULL, "--tls", NULL, KIND_FLAG, FIELD(tls), 0, 0,
+      "Encrypt. The broker's certificate is not checked unless --cafile is given." },
+    { NULL, "--cafile", "FILE", KIND_TEXT, FIELD(cafile), 0, 0,
+      "Certificates of who may have signed the broker's." },
+    { NULL, "--resume", NULL, KIND_FLAG, FIELD(resume), 0, 0,
+      "connect: resume the TLS session of the connection before." },
+    { NULL, "--ws", NULL, KIND_FLAG, FIELD(websocket), 0, 0,
+      "WebSocket, with a frame for every packet (path /mqtt)." },
     { "-q", "--qos", "QOS", KIND_NUMBER, FIELD(qos), 0, 2,
       "QoS of publishers and subscribers (0)." },
     { "-V", "--protocol", "311|5", KIND_VERSION, FIELD(version), 0, 0,
@@ -38,7 +46,7 @@ static const struct bench_option {
     { NULL, "--window", "N", KIND_NUMBER, FIELD(window), 1, 65535,
       "Messages that a publisher may have under way." },
     { NULL, "--count", "N", KIND_NUMBER, FIELD(count), 1, 10000000,
-      "Connections, subscriptions or retained messages." },
+      "Connections, sessions, subscriptions or retained messages." },
     { NULL, "--messages", "N", KIND_NUMBER, FIELD(messages), 1, UINT32_MAX,
       "Publish so many in all, then stop." },
     { NULL, "--seconds", "N", KIND_NUMBER, FIELD(seconds), 1, 86400,
@@ -168,6 +176,8 @@ bool bench_options_parse(int argc, char *const argv[], struct bench_options *ret
     if (!options.help) {
         if (!options.scenario)
             return mistake(problem, room, "which scenario?");
+        if (options.cafile || options.resume)
+            options.tls = true;
         if (options.messages && options.seconds)
             return mistake(problem, room, "either --messages or --seconds");
         options_complete(&options);

@@ -6,7 +6,12 @@
 #include <inttypes.h>
 #include <stdio.h>
 
+#include <unistd.h>
+
 #include "transport/bench.h"
+#include "transport/bench_meter.h"
+
+enum { SHOW_EVERY = 500000000 };
 
 static double per(uint64_t amount, uint64_t count)
 {
@@ -18,16 +23,23 @@ static double microseconds(const struct bench_histogram *latency, unsigned milli
     return (double)bench_histogram_percentile(latency, millionths) / 1000;
 }
 
+static const char *transport_of(const struct bench_options *options)
+{
+    if (options->websocket)
+        return options->tls ? "wss" : "ws";
+    return options->tls ? "tls" : "tcp";
+}
+
 static void report_json(const struct bench_options *options, const struct bench_result *result,
                         bool failed)
 {
     const struct bench_histogram *latency = &result->latency;
 
-    printf("{\"scenario\": \"%s\", \"qos\": %" PRIu32 ", \"version\": %" PRIu32
-           ", \"payload\": %" PRIu32 ", \"publishers\": %" PRIu32 ", \"subscribers\": %" PRIu32
-           ", \"window\": %" PRIu32 ", \"rate_asked\": %" PRIu32 ", ",
-           result->what, options->qos, options->version, options->payload, options->publishers,
-           options->subscribers, options->window, options->rate);
+    printf("{\"scenario\": \"%s\", \"transport\": \"%s\", \"qos\": %" PRIu32
+           ", \"version\": %" PRIu32 ", \"payload\": %" PRIu32 ", \"publishers\": %" PRIu32
+           ", \"subscribers\": %" PRIu32 ", \"window\": %" PRIu32 ", \"rate_asked\": %" PRIu32 ", ",
+           result->what, transport_of(options), options->qos, options->version, options->payload,
+           options->publishers, options->subscribers, options->window, options->rate);
     printf("\"unit\": \"%s\", \"sent\": %" PRIu64 ", \"done\": %" PRIu64 ", \"lost\": %" PRIu64
            ", \"doubled\": %" PRIu64 ", \"out_of_order\": %" PRIu64 ", \"refused\": %" PRIu64
            ", \"seconds\": %.6f, \"rate\": %.1f, ",
@@ -48,6 +60,8 @@ static void report_json(const struct bench_options *options, const struct bench_
                    ((double)result->memory_after - (double)result->memory_before) /
                        (double)result->memory_units);
     }
+    if (options->resume)
+        printf(", \"resumed\": %" PRIu64, result->resumed);
     printf(", \"failed\": %s}\n", failed ? "true" : "false");
 }
 
@@ -70,12 +84,31 @@ static void report_text(const struct bench_options *options, const struct bench_
     if (options->pid && result->memory_units)
         printf(", %.0f bytes each", ((double)result->memory_after - (double)result->memory_before) /
                                         (double)result->memory_units);
+    if (options->resume)
+        printf("; %" PRIu64 " resumed", result->resumed);
     if (failed || result->lost)
         printf("; %s: lost %" PRIu64 ", doubled %" PRIu64 ", out of order %" PRIu64
                ", refused %" PRIu64,
                failed ? "FAILED" : "open loop", result->lost, result->doubled, result->disordered,
                result->refused);
     printf("\n");
+}
+
+void bench_progress(uint64_t *shown, const char *what, uint64_t done, const char *unit)
+{
+    uint64_t now = bench_now();
+
+    if (now - *shown < SHOW_EVERY)
+        return;
+    *shown = now;
+    if (isatty(STDERR_FILENO))
+        fprintf(stderr, "\r%s: %" PRIu64 " %s ", what, done, unit);
+}
+
+void bench_progress_end(void)
+{
+    if (isatty(STDERR_FILENO))
+        fprintf(stderr, "\r\033[K");
 }
 
 bool bench_report(const struct bench_options *options, const struct bench_result *result)

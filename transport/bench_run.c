@@ -18,7 +18,7 @@
 
 #include "transport/bench_meter.h"
 
-enum { EVENTS = 512, TURN_WAIT = 100, SHOW_EVERY = 500000000, DUE_MAX = 4096 };
+enum { EVENTS = 512, TURN_WAIT = 100, DUE_MAX = 4096 };
 static const uint64_t PATIENCE = 5000000000; /* without any progress */
 
 struct stamp {
@@ -40,7 +40,7 @@ static void watch_writing(struct bench_run *run, struct bench_client *client)
     if (wanted == client->waits_to_write)
         return;
     struct epoll_event event = { .events = EPOLLIN | (wanted ? EPOLLOUT : 0), .data.ptr = client };
-    epoll_ctl(run->epoll, EPOLL_CTL_MOD, client->fd, &event);
+    epoll_ctl(run->epoll, EPOLL_CTL_MOD, client->wire.fd, &event);
     client->waits_to_write = wanted;
 }
 
@@ -91,8 +91,10 @@ static void write_packet(const struct bench_run *run, const struct bench_publish
         out[publisher->id_at] = (uint8_t)(id >> 8);
         out[publisher->id_at + 1] = (uint8_t)id;
     }
-    if (publisher->digits_at)
-        put_digits(out + publisher->digits_at, number * run->publisher_count + publisher->index);
+    if (publisher->digits_at) {
+        uint32_t digits = number * run->publisher_count + publisher->index;
+        put_digits(out + publisher->digits_at, run->topics ? digits % run->topics : digits);
+    }
 }
 
 static void publish(struct bench_run *run, struct bench_publisher *publisher, uint32_t count,
@@ -182,13 +184,16 @@ static bool publish_parts(const struct bench_run *run, unsigned qos, struct span
     return at <= body.len;
 }
 
-static size_t put_ack(uint8_t *out, unsigned first, const uint8_t *id)
+static size_t put_ack(const struct bench_run *run, uint8_t *out, unsigned first, const uint8_t *id)
 {
+    size_t head = run->target.websocket ? bench_wire_head(true, out, 4) : 0;
+
+    out += head;
     out[0] = (uint8_t)first;
     out[1] = 2;
     out[2] = id[0];
     out[3] = id[1];
-    return 4;
+    return head + 4;
 }
 
 /* Each on_…() returns the bytes of the reply that it wrote to `out`. */
@@ -204,6 +209,10 @@ static size_t on_publish(struct bench_run *run, const struct bench_client *clien
         run->result->refused++;
         return 0;
     }
+    if (payload > BENCH_PREFIX - MQTT_MAX_FIXED_HEADER - BENCH_STAMP) {
+        run->result->refused++; /* more properties than we sent: a large packet's are not kept */
+        return 0;
+    }
     memcpy(&stamp, body.data + payload, sizeof stamp);
     if (stamp.publisher >= run->publisher_count) {
         run->result->refused++;
@@ -217,7 +226,7 @@ static size_t on_publish(struct bench_run *run, const struct bench_client *clien
     }
     if (qos == 0)
         return 0;
-    return put_ack(out, (qos == 1 ? MQTT_PUBACK : MQTT_PUBREC) * 0x10u, body.data + id);
+    return put_ack(run, out, (qos == 1 ? MQTT_PUBACK : MQTT_PUBREC) * 0x10u, body.data + id);
 }
 
 static size_t on_ack(struct bench_run *run, struct bench_client *client, unsigned type,
@@ -229,9 +238,9 @@ static size_t on_ack(struct bench_run *run, struct bench_client *client, unsigne
         return 0;
     run->result->refused += refused;
     if (type == MQTT_PUBREL)
-        return put_ack(out, MQTT_PUBCOMP << 4, body.data);
+        return put_ack(run, out, MQTT_PUBCOMP << 4, body.data);
     if (type == MQTT_PUBREC && !refused)
-        return put_ack(out, MQTT_PUBREL << 4 | 2, body.data);
+        return put_ack(run, out, MQTT_PUBREL << 4 | 2, body.data);
     if (client->is_publisher) {
         struct bench_publisher *publisher = &run->publishers[client->index];
         publisher->acked++;
@@ -257,8 +266,30 @@ static size_t on_packet(struct bench_run *run, struct bench_client *client,
     }
 }
 
+/*
+ * A large packet: of its payload only the stamp matters, so no more than its beginning is kept
+ * while it arrives. When it is whole it counts as any other.
+ */
+static size_t skip(struct bench_run *run, struct bench_client *client, struct span *in,
+                   uint64_t now)
+{
+    size_t part = in->len < client->skip ? in->len : (size_t)client->skip;
+    struct mqtt_frame frame;
+
+    in->data += part;
+    in->len -= part;
+    client->skip -= part;
+    if (client->skip)
+        return 0;
+    (void)mqtt_frame_parse(span_of(client->held, client->held_len), &frame);
+    client->held_len = 0;
+    struct span body = span_of(client->held + frame.header_len, frame.body_len);
+    return on_packet(run, client, &frame, body, now, run->out);
+}
+
 static void on_readable(struct bench_run *run, struct bench_client *client)
 {
+    enum mqtt_frame_status status;
     struct mqtt_frame frame;
     struct span in;
     size_t replies = 0;
@@ -268,16 +299,26 @@ static void on_readable(struct bench_run *run, struct bench_client *client)
         return;
     }
     uint64_t now = bench_now();
-    while (mqtt_frame_parse(in, &frame) == MQTT_FRAME_WHOLE) {
+    if (client->skip) {
+        replies = skip(run, client, &in, now);
+        if (client->skip)
+            return;
+    }
+    while ((status = mqtt_frame_parse(in, &frame)) == MQTT_FRAME_WHOLE) {
         struct span body = span_of(in.data + frame.header_len, frame.body_len);
         replies += on_packet(run, client, &frame, body, now, run->out + replies);
         in.data += frame.header_len + frame.body_len;
         in.len -= frame.header_len + frame.body_len;
     }
-    if (in.len > run->packet_max) { /* nothing of ours is that large */
-        run->result->refused++;
+    if (status == MQTT_FRAME_BAD ||
+        (status == MQTT_FRAME_HEAD && frame.body_len > run->packet_max)) {
+        run->result->refused++; /* nothing of ours is that large */
         lost_connection(run);
         return;
+    }
+    if (status == MQTT_FRAME_HEAD && in.len >= BENCH_PREFIX) {
+        client->skip = (uint64_t)frame.header_len + frame.body_len - in.len;
+        in.len = BENCH_PREFIX;
     }
     bench_client_hold(client, in);
     if (replies)
@@ -335,13 +376,9 @@ static bool is_settled(const struct bench_run *run)
            (!run->options->qos || run->acked >= run->sent);
 }
 
-static void show_progress(struct bench_run *run, uint64_t now)
+static uint64_t progress_of(const struct bench_run *run)
 {
-    if (now - run->shown < SHOW_EVERY || !isatty(STDERR_FILENO))
-        return;
-    run->shown = now;
-    fprintf(stderr, "\r%s: %" PRIu64 " sent, %" PRIu64 " received, %.0f s ", run->result->what,
-            run->sent, run->check.heard, (double)(now - run->started) / 1e9);
+    return run->check.heard ? run->check.heard : run->sent;
 }
 
 /* Until all has arrived, or nothing moves any more; the time at which the last thing moved. */
@@ -362,7 +399,7 @@ static uint64_t loop(struct bench_run *run, uint64_t messages)
             return moved_at;
         }
         turn(run, sending);
-        show_progress(run, now);
+        bench_progress(&run->shown, run->result->what, progress_of(run), run->result->unit);
     }
     return bench_now();
 }
@@ -373,16 +410,18 @@ static uint64_t loop(struct bench_run *run, uint64_t messages)
  */
 static void barrier(struct bench_run *run)
 {
-    const uint8_t ping[] = { MQTT_PINGREQ << 4, 0 };
+    const uint8_t packet[] = { MQTT_PINGREQ << 4, 0 };
+    uint8_t ping[sizeof packet + BENCH_WIRE_HEAD];
+    size_t len = bench_frame(run->target.websocket, ping, packet, sizeof packet);
     uint32_t clients = 0;
     uint64_t until = bench_now() + PATIENCE;
 
     run->pongs = 0;
     for (uint32_t i = 0; i < run->client_room && !run->broken; i++) {
-        if (run->clients[i].fd < 0)
+        if (run->clients[i].wire.fd < 0)
             continue;
         clients++;
-        send_or_keep(run, &run->clients[i], ping, sizeof ping);
+        send_or_keep(run, &run->clients[i], ping, len);
     }
     while (run->pongs < clients && !run->broken && bench_now() < until)
         turn(run, false);
@@ -407,11 +446,10 @@ static void account(struct bench_run *run, uint64_t ended)
     result->disordered = run->check.disordered;
     result->refused += run->broken;
     result->loss_is_allowed = run->options->qos == 0 && run->options->rate;
-    if (isatty(STDERR_FILENO))
-        fprintf(stderr, "\r\033[K");
+    bench_progress_end();
 }
 
-static void begin(struct bench_run *run)
+void bench_run_begin(struct bench_run *run)
 {
     run->broker_cpu = bench_process_cpu(run->options->pid);
     run->own_cpu = bench_own_cpu();
@@ -442,7 +480,7 @@ void bench_run_publish(struct bench_run *run, uint32_t messages)
         make_ready(run, publisher);
     }
     run->sent = run->acked = 0;
-    begin(run);
+    bench_run_begin(run);
     run->deadline = messages ? 0 : run->started + (uint64_t)run->options->seconds * 1000000000;
     if (run->options->rate && run->timer < 0 && !start_clock(run)) {
         perror("noctule bench: timer");
@@ -455,8 +493,10 @@ void bench_run_publish(struct bench_run *run, uint32_t messages)
 
 void bench_run_listen(struct bench_run *run)
 {
-    begin(run);
     run->deadline = 0;
+    for (uint32_t i = 0; i < run->client_room && !run->broken; i++)
+        if (run->clients[i].held_len) /* came with the CONNACK */
+            on_readable(run, &run->clients[i]);
     uint64_t ended = loop(run, 0);
     barrier(run);
     account(run, ended);

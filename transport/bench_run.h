@@ -37,12 +37,14 @@ struct bench_run {
     uint32_t *ready; /* publishers that may send */
     uint32_t ready_count;
     uint8_t *in, *out;            /* scratch of all connections */
-    size_t room;                  /* bytes in each */
+    size_t room;                  /* bytes in `out` */
     uint64_t sent, acked, wanted; /* wanted: arrivals that the messages sent should bring */
     uint64_t deadline;            /* 0: when `messages` are sent */
     uint32_t pongs;
-    uint32_t turn; /* open loop: the publisher whose turn it is */
+    uint32_t topics; /* counting topics begin anew after so many; 0: never */
+    uint32_t turn;   /* open loop: the publisher whose turn it is */
     bool retain, broken;
+    enum bench_session session; /* of the clients that connect next */
     struct bench_result *result;
     uint64_t started, shown, own_cpu, broker_cpu;
     uint32_t packet_max; /* bytes of the largest packet */
@@ -65,5 +67,7 @@ bool bench_run_watch(struct bench_run *run, struct bench_client *client);
 
 /* Publishes `messages` (0: until the time of the options is over), waits for all to arrive. */
 void bench_run_publish(struct bench_run *run, uint32_t messages);
-/* The same without publishing: until `wanted` messages were heard. */
+/* The meters start. bench_run_publish() does it by itself. */
+void bench_run_begin(struct bench_run *run);
+/* Without publishing: until `wanted` messages were heard. */
 void bench_run_listen(struct bench_run *run);

@@ -13,6 +13,8 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+enum { REPLIES = 3 * BENCH_SCRATCH };
+
 static void *reserve(size_t count, size_t size)
 {
     void *array = calloc(count ? count : 1, size);
@@ -21,8 +23,7 @@ static void *reserve(size_t count, size_t size)
     return array;
 }
 
-/* A descriptor for every client, where the hard limit allows it. */
-static void raise_descriptor_limit(void)
+void bench_raise_descriptor_limit(void)
 {
     struct rlimit limit;
     if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
@@ -44,18 +45,20 @@ bool bench_run_init(struct bench_run *run, const struct bench_options *options,
         .packet_max = options->payload + BENCH_TOPIC_MAX + 64,
     };
     *result = (struct bench_result){ .what = options->scenario->name, .unit = "messages" };
-    raise_descriptor_limit();
+    bench_raise_descriptor_limit();
     run->clients = reserve(run->client_room, sizeof *run->clients);
     for (uint32_t i = 0; i < run->client_room; i++)
-        run->clients[i].fd = -1;
+        run->clients[i].wire.fd = -1;
     run->publishers = reserve(options->publishers, sizeof *run->publishers);
     run->ready = reserve((size_t)options->publishers * 2, sizeof *run->ready);
-    run->room = BENCH_SCRATCH + run->packet_max;
-    run->in = reserve(run->room, 1);
+    /* What is written may be larger than what is read: an acknowledgement of 4 bytes is answered
+     * with one of 4 in a frame of 10. */
+    run->room = REPLIES + run->packet_max;
+    run->in = reserve(BENCH_SCRATCH + BENCH_PREFIX, 1);
     run->out = reserve(run->room, 1);
     bench_check_init(&run->check, run->audience, options->publishers, options->subscribers,
                      options->window);
-    if (!bench_target_find(options->host, options->port, (uint8_t)options->version, &run->target))
+    if (!bench_target_init(&run->target, options))
         return false;
     run->epoll = epoll_create1(EPOLL_CLOEXEC);
     if (run->epoll < 0)
@@ -65,17 +68,20 @@ bool bench_run_init(struct bench_run *run, const struct bench_options *options,
 
 void bench_run_done(struct bench_run *run)
 {
-    const uint8_t disconnect[] = { MQTT_DISCONNECT << 4, 0 };
+    const uint8_t packet[] = { MQTT_DISCONNECT << 4, 0 };
+    uint8_t disconnect[sizeof packet + BENCH_WIRE_HEAD];
+    size_t len = bench_frame(run->target.websocket, disconnect, packet, sizeof packet);
 
     for (uint32_t i = 0; i < run->client_room; i++) {
         struct bench_client *client = &run->clients[i];
-        if (client->fd >= 0 && !run->broken)
-            (void)bench_client_send(client, disconnect, sizeof disconnect);
+        if (client->wire.fd >= 0 && !run->broken)
+            (void)bench_client_send(client, disconnect, len);
         bench_client_done(client);
     }
     for (uint32_t i = 0; i < run->publisher_count; i++)
         free(run->publishers[i].packet);
     bench_check_done(&run->check);
+    bench_target_done(&run->target);
     free(run->clients);
     free(run->publishers);
     free(run->ready);
@@ -92,8 +98,8 @@ static struct bench_client *add_client(struct bench_run *run, uint32_t index, bo
     uint32_t number = run->subscriber_count + run->publisher_count;
     struct bench_client *client = &run->clients[number];
 
-    *client = (struct bench_client){ .index = index, .is_publisher = is_publisher };
-    return bench_client_open(client, &run->target, number) ? client : NULL;
+    *client = (struct bench_client){ .wire.fd = -1, .index = index, .is_publisher = is_publisher };
+    return bench_client_open(client, &run->target, number, run->session) ? client : NULL;
 }
 
 struct bench_client *bench_run_add_subscriber(struct bench_run *run)
@@ -120,7 +126,7 @@ bool bench_run_watch(struct bench_run *run, struct bench_client *client)
 
     if (!bench_client_go(client))
         return false;
-    if (epoll_ctl(run->epoll, EPOLL_CTL_ADD, client->fd, &event) == 0)
+    if (epoll_ctl(run->epoll, EPOLL_CTL_ADD, client->wire.fd, &event) == 0)
         return true;
     perror("noctule bench: epoll");
     return false;
@@ -132,17 +138,19 @@ void bench_run_encode(struct bench_run *run, struct bench_publisher *publisher, 
     uint8_t variable[BENCH_TOPIC_MAX + 4];
     struct mqtt_writer w = { .out = variable, .room = sizeof variable };
     unsigned first = MQTT_PUBLISH << 4 | run->options->qos << 1 | run->retain;
-    uint8_t *filler = reserve(payload, 1);
+    uint8_t *filler = reserve(payload, 1), *packet = reserve(run->packet_max, 1);
 
     mqtt_put_string(&w, span_str(topic));
     if (run->options->qos)
         mqtt_put_u16(&w, 0);
     memset(filler, 'x', payload);
     free(publisher->packet);
-    publisher->packet = reserve(run->packet_max, 1);
-    publisher->size = (uint32_t)mqtt_encode_packet(
-        publisher->packet, run->packet_max, (uint8_t)first, run->target.version,
-        span_of(variable, w.len), span_of(NULL, 0), span_of(filler, payload));
+    publisher->packet = reserve(run->packet_max + BENCH_WIRE_HEAD, 1);
+    size_t len = mqtt_encode_packet(packet, run->packet_max, (uint8_t)first, run->target.version,
+                                    span_of(variable, w.len), span_of(NULL, 0),
+                                    span_of(filler, payload));
+    publisher->size = (uint32_t)bench_frame(run->target.websocket, publisher->packet, packet, len);
+    free(packet);
     free(filler);
 
     /* From the end: payload, length of no properties, identifier, topic. */

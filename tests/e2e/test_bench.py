@@ -4,14 +4,18 @@
 import json
 import os
 
-from harness import NOCTULE, Broker, cases, noctule_only, run
+from harness import NOCTULE, Broker, cases, certificates, noctule_only, run
 
 MESSAGES = 5000
 
 
-def bench(broker, scenario, *arguments, check=True):
-    done = run(NOCTULE, "bench", scenario, "-h", broker.tcp.host, "-p", str(broker.tcp.port),
-               "--json", *arguments, seconds=50, check=check)
+TRANSPORT = {"tcp": [], "tls": ["--tls"], "ws": ["--ws"], "wss": ["--tls", "--ws"]}
+
+
+def bench(broker, scenario, *arguments, check=True, transport="tcp"):
+    address = getattr(broker, transport)
+    done = run(NOCTULE, "bench", scenario, "-h", address.host, "-p", str(address.port),
+               "--json", *TRANSPORT[transport], *arguments, seconds=50, check=check)
     return done.returncode, [json.loads(line) for line in done.stdout.splitlines()]
 
 
@@ -26,6 +30,69 @@ def test_messages_all_arrive(scenario, qos, version):
         assert report["done"] == MESSAGES * (100 if scenario == "fanout" else 1)
         assert report["own_cpu_us"] > 0
         assert (report["latency_us"]["max"] > 0) == (scenario != "ingest")
+
+
+@cases(transport=("tls", "ws", "wss"), scenario=("fanin", "fanout", "p2p", "ingest", "shared"),
+       qos=(0, 1, 2))
+@noctule_only
+def test_messages_all_arrive_encrypted_and_in_frames(transport, scenario, qos):
+    with Broker(transport, options="max_queued_messages 0") as broker:
+        _, (report,) = bench(broker, scenario, "-q", str(qos), "-V", "5", "--publishers", "4",
+                             "--messages", str(MESSAGES), transport=transport)
+        assert report["transport"] == transport
+        assert report["done"] == MESSAGES * (100 if scenario == "fanout" else 1)
+
+
+@cases(transport=("tcp", "tls", "ws", "wss"), version=("311", "5"))
+@noctule_only
+def test_other_scenarios_over_every_transport(transport, version):
+    with Broker(transport, options="max_queued_messages 0") as broker:
+        def done(scenario, *arguments):
+            _, reports = bench(broker, scenario, "-V", version, *arguments, transport=transport)
+            return [report["done"] for report in reports]
+        assert done("connect", "--messages", "50") == [50]
+        assert done("idle", "--count", "20") == [20]
+        assert done("retained", "--count", "500", "-q", "1") == [500, 500]
+        assert done("subscriptions", "--count", "500", "--messages", "1000") == [1000]
+        assert done("offline", "--count", "20", "-q", "2") == [2000, 2000]
+
+
+@cases(transport=("tcp", "wss"))
+@noctule_only
+def test_large_messages_arrive(transport):
+    with Broker(transport, options="max_queued_messages 0\nmax_packet_size 20MB\n"
+                "max_queued_bytes 0") as broker:
+        _, (report,) = bench(broker, "fanout", "--subscribers", "2", "-s", "16000000", "--window",
+                             "2", "--messages", "3", "-q", "1", transport=transport)
+        assert report["done"] == 6
+
+
+@noctule_only
+def test_tls_sessions_are_resumed():
+    with Broker("tls") as broker:
+        _, (report,) = bench(broker, "connect", "--messages", "50", "--publishers", "1", "--resume",
+                             transport="tls")
+        assert report["resumed"] == 49
+
+
+@noctule_only
+def test_certificate_is_checked_if_asked_for():
+    with Broker("tls") as broker:
+        status, _ = bench(broker, "fanin", "--cafile", certificates()["ca"], "--messages", "10",
+                          transport="tls")
+        assert status == 0
+        done = run(NOCTULE, "bench", "fanin", "-p", str(broker.tls.port), "--cafile",
+                   certificates()["stranger"], check=False)
+        assert done.returncode == 1
+
+
+@noctule_only
+def test_offline_messages_beyond_the_queue_are_found_lost():
+    with Broker("tcp", options="max_queued_messages 50") as broker:
+        status, (queue, drain) = bench(broker, "offline", "--count", "10", check=False)
+        assert status == 1
+        assert not queue["failed"]
+        assert drain["failed"] and drain["lost"] == 500
 
 
 @noctule_only

@@ -89,6 +89,21 @@ static void test_options_latency_has_a_rate_unless_a_window_is_asked_for(void **
     assert_int_equal(options.rate, 0);
 }
 
+static void test_options_transport(void **state)
+{
+    struct bench_options options;
+    (void)state;
+    assert_true(parse("fanin", &options));
+    assert_false(options.tls || options.websocket || options.resume);
+    assert_true(parse("fanin --ws --tls", &options));
+    assert_true(options.tls && options.websocket);
+    assert_true(parse("connect --resume", &options)); /* there is nothing else to resume */
+    assert_true(options.tls && options.resume);
+    assert_true(parse("fanin --cafile ca.pem", &options));
+    assert_true(options.tls);
+    assert_string_equal(options.cafile, "ca.pem");
+}
+
 static void test_options_mistakes_are_refused(void **state)
 {
     static const char *const lines[] = {
@@ -273,6 +288,7 @@ int main(void)
         cmocka_unit_test(test_options_given_win),
         cmocka_unit_test(test_options_pairs_have_as_many_subscribers_as_publishers),
         cmocka_unit_test(test_options_latency_has_a_rate_unless_a_window_is_asked_for),
+        cmocka_unit_test(test_options_transport),
         cmocka_unit_test(test_options_mistakes_are_refused),
         cmocka_unit_test(test_histogram_empty_is_zero),
         cmocka_unit_test(test_histogram_small_values_are_exact),
