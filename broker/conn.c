@@ -140,6 +140,7 @@ void conn_end(struct conn *conn, enum conn_end end, enum mqtt_reason reason, con
         conn->claim = NULL;
     }
     if (session) {
+        session->changed |= session->expiry != conn->session_expiry;
         session->expiry = conn->session_expiry;
         will_decide(conn, end, now);
         session_detach(conn->worker, session, now);

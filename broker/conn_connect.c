@@ -7,6 +7,7 @@
 #include "broker/auth/login.h"
 #include "broker/broker_state.h"
 #include "broker/conn_state.h"
+#include "broker/durable.h"
 #include "broker/log.h"
 #include "broker/session.h"
 #include "broker/takeover.h"
@@ -220,19 +221,25 @@ static struct span connack_properties(struct conn *conn, uint8_t *room_for_512)
     return span_of(room_for_512, w.len);
 }
 
+/* What a CONNECT changes of what is kept. Returns the position for CONNACK. The deletion is told
+ * again: the position of another worker, which has told it first, is of no use here. */
+static uint64_t store_connect(struct conn *conn, struct session *session)
+{
+    uint64_t ended = durable_session_end(conn->worker, conn->ended_slot);
+    uint64_t wait = durable_session(conn->worker, session, false);
+    return wait ? wait : ended;
+}
+
 void conn_claimed(struct conn *conn, struct session *session, bool present, uint64_t now)
 {
     uint8_t properties[CONNACK_ROOM];
-    uint64_t wait = 0;
     session_attach(session, conn, now);
     conn->phase = CONN_OPEN;
     conn->counted = true;
     STAT_ADD(&conn->worker->stats, clients_connected, 1);
     STAT_ADD(&conn->worker->stats, connects, 1);
     log_connect(conn, session_client_id(session));
-    if (conn->session_expiry > 0)
-        wait = worker_store(conn->worker,
-                            &(struct store_op){ .kind = STORE_SESSION, .session = session });
+    uint64_t wait = store_connect(conn, session);
     send_connack(conn, present, MQTT_SUCCESS, connack_properties(conn, properties), wait);
     if (conn->phase == CONN_CLOSED) /* CONNACK is larger than the client takes */
         return;

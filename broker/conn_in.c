@@ -6,6 +6,7 @@
  */
 #include "broker/broker_state.h"
 #include "broker/conn_state.h"
+#include "broker/durable.h"
 #include "broker/log.h"
 #include "broker/session.h"
 #include "mqtt/topic.h"
@@ -99,12 +100,9 @@ static enum mqtt_reason accept_publish(struct conn *conn, const struct mqtt_publ
     enum mqtt_reason nobody = conn->version == MQTT_V5 ? MQTT_NO_MATCHING_SUBSCRIBERS
                                                        : MQTT_SUCCESS;
     struct route route = { .publisher = session, .retained = publish->retain };
+    bool kept = publish->qos == 2 && session_kept_slot(session);
     *ret_wait = 0;
-    if (publish->qos == 2 && conn->session_expiry > 0)
-        *ret_wait = worker_store(worker, &(struct store_op){ .kind = STORE_INBOUND_QOS2,
-                                                             .packet_id = publish->id,
-                                                             .session = session });
-    if (!*ret_wait && !publish->retain) { /* what nobody wants is not made a message of */
+    if (!kept && !publish->retain) { /* what nobody wants is not made a message of */
         route.match = route_match(worker, publish->topic);
         if (route.match->count == 0)
             return nobody;
@@ -112,7 +110,10 @@ static enum mqtt_reason accept_publish(struct conn *conn, const struct mqtt_publ
     struct message *message = message_new(publish, publish->topic, now);
     if (!message)
         return MQTT_QUOTA_EXCEEDED;
+    if (kept)
+        *ret_wait = durable_inbound(worker, session, publish->id);
     if (*ret_wait) {
+        durable_unrouted(worker, session, publish->id, message);
         worker_route_later(worker, &(struct pending_route){ .wait = *ret_wait,
                                                             .message = message,
                                                             .from = session,
@@ -121,9 +122,7 @@ static enum mqtt_reason accept_publish(struct conn *conn, const struct mqtt_publ
     }
     route.message = message;
     uint32_t hits = route_message(worker, &route, now);
-    if (publish->qos > 0 && (hits > 0 || publish->retain))
-        *ret_wait = worker_store(
-            worker, &(struct store_op){ .kind = STORE_MESSAGE, .message = message_ref(message) });
+    *ret_wait = route.wait;
     message_unref(message);
     return hits == 0 ? nobody : MQTT_SUCCESS;
 }
@@ -206,15 +205,22 @@ static const enum move moves[4][16] = {
     [AWAIT_PUBCOMP] = { [MQTT_PUBREC] = RELEASE_AGAIN, [MQTT_PUBCOMP] = FINISH },
 };
 
-static void send_pubrel(struct conn *conn, uint16_t id, enum mqtt_reason reason)
+/* The client has the message: from now on only its identifier is kept, and PUBREL leaves when
+ * that is durable [MQTT5-4.3.3-4]. */
+static void release(struct conn *conn, struct inflight_entry *entry, uint16_t id)
 {
-    uint64_t wait = 0;
-    if (reason == MQTT_SUCCESS && conn->session_expiry > 0)
-        wait = worker_store(conn->worker, &(struct store_op){ .kind = STORE_OUTBOUND,
-                                                              .packet_id = id,
-                                                              .state = AWAIT_PUBCOMP,
-                                                              .session = conn->session });
-    conn_reply_ack(conn, MQTT_PUBREL, id, reason, wait);
+    struct session *session = conn->session;
+    durable_done(conn->worker, session->slot, &entry->delivery);
+    inflight_release(&session->inflight, entry);
+    uint64_t wait = durable_outbound(conn->worker, session, entry, id);
+    entry->wait = (uint32_t)wait;
+    conn_reply_ack(conn, MQTT_PUBREL, id, MQTT_SUCCESS, wait);
+}
+
+/* Sent again: the same answer, after what the first waits for. */
+static void release_again(struct conn *conn, const struct inflight_entry *entry, uint16_t id)
+{
+    conn_reply_ack(conn, MQTT_PUBREL, id, MQTT_SUCCESS, worker_wait(conn->worker, entry->wait));
 }
 
 /* PUBACK, PUBREC and PUBCOMP: the client's part of what we deliver to it. */
@@ -236,15 +242,13 @@ static enum mqtt_reason on_ack(struct conn *conn, const struct mqtt_frame *frame
     switch (move) {
     case REJECT:
         if (type == MQTT_PUBREC) /* [MQTT5-4.3.3-5]: the client learns that nobody waits for it */
-            send_pubrel(conn, ack.id,
-                        conn->version == MQTT_V5 ? MQTT_PACKET_IDENTIFIER_NOT_FOUND : MQTT_SUCCESS);
+            conn_reply_ack(
+                conn, MQTT_PUBREL, ack.id,
+                conn->version == MQTT_V5 ? MQTT_PACKET_IDENTIFIER_NOT_FOUND : MQTT_SUCCESS, 0);
         break;
-    case FINISH: session_finish(conn->worker, session, entry); break;
-    case RELEASE:
-        inflight_release(&session->inflight, entry);
-        send_pubrel(conn, ack.id, MQTT_SUCCESS);
-        break;
-    case RELEASE_AGAIN: send_pubrel(conn, ack.id, MQTT_SUCCESS); break;
+    case FINISH: session_finish(conn->worker, session, entry, ack.id); break;
+    case RELEASE: release(conn, entry, ack.id); break;
+    case RELEASE_AGAIN: release_again(conn, entry, ack.id); break;
     }
     worker_ready(conn->worker, conn); /* the window may have opened */
     return MQTT_SUCCESS;
@@ -261,10 +265,10 @@ static enum mqtt_reason on_pubrel(struct conn *conn, const struct mqtt_frame *fr
     if (reason)
         return reason;
     bool known = session_qos2_remove(conn->session, ack.id);
-    if (known && conn->session_expiry > 0)
-        wait = worker_store(conn->worker, &(struct store_op){ .kind = STORE_INBOUND_RELEASE,
-                                                              .packet_id = ack.id,
-                                                              .session = conn->session });
+    if (known)
+        wait = durable_inbound_release(conn->worker, conn->session, ack.id);
+    else if (session_kept_slot(conn->session)) /* sent again: the first may not be durable yet */
+        wait = worker_position(conn->worker);
     reason = known || conn->version != MQTT_V5 ? MQTT_SUCCESS : MQTT_PACKET_IDENTIFIER_NOT_FOUND;
     conn_reply_ack(conn, MQTT_PUBCOMP, ack.id, reason, wait);
     return MQTT_SUCCESS;
@@ -338,6 +342,7 @@ static enum mqtt_reason subscribe_one(struct conn *conn, const struct mqtt_subsc
         STAT_ADD(&worker->stats, subscriptions, 1);
         STAT_ADD(&worker->stats, shared_subscriptions, shared);
     }
+    (void)durable_subscribed(worker, session, subscription);
     if (!shared && wants_retained(subscription, is_new))
         retained_fetch(worker, session, plain, options & MQTT_SUB_QOS, sub_id);
     log_subscribe(conn, LEVEL_SUBSCRIBE, item->filter, options & MQTT_SUB_QOS);
@@ -361,12 +366,10 @@ static void reply_list(struct conn *conn, enum mqtt_type type, uint16_t id, cons
     conn_reply_packet(conn, packet, len, type, wait);
 }
 
-static uint64_t store_session(struct conn *conn)
+/* What SUBACK and UNSUBACK wait for: what they say has just been recorded, or by a packet before. */
+static uint64_t subscriptions_wait(const struct conn *conn)
 {
-    if (conn->session_expiry == 0)
-        return 0;
-    return worker_store(conn->worker,
-                        &(struct store_op){ .kind = STORE_SESSION, .session = conn->session });
+    return session_kept_slot(conn->session) ? worker_position(conn->worker) : 0;
 }
 
 static enum mqtt_reason on_subscribe(struct conn *conn, const struct mqtt_frame *frame,
@@ -391,7 +394,7 @@ static enum mqtt_reason on_subscribe(struct conn *conn, const struct mqtt_frame 
             reason = MQTT_UNSPECIFIED_ERROR; /* the one failure 3.1.1 has [MQTT311-3.9.3-2] */
         codes[i] = (uint8_t)reason;
     }
-    reply_list(conn, MQTT_SUBACK, subscribe.id, codes, subscribe.count, store_session(conn));
+    reply_list(conn, MQTT_SUBACK, subscribe.id, codes, subscribe.count, subscriptions_wait(conn));
     free(codes);
     return MQTT_SUCCESS;
 }
@@ -414,6 +417,7 @@ static enum mqtt_reason unsubscribe_one(struct conn *conn, struct span filter)
         route_change(worker, &change, 1);
         retained_cancel(session, filter);
     }
+    (void)durable_unsubscribed(worker, session, filter);
     STAT_ADD(&worker->stats, subscriptions, -1);
     log_subscribe(conn, LEVEL_UNSUBSCRIBE, filter, 0);
     session_subscription_remove(session, subscription);
@@ -437,7 +441,7 @@ static enum mqtt_reason on_unsubscribe(struct conn *conn, const struct mqtt_fram
         codes[i] = (uint8_t)unsubscribe_one(conn, filter);
     size_t count = conn->version == MQTT_V5 ? list.count
                                             : 0; /* UNSUBACK of version 3 has no payload */
-    reply_list(conn, MQTT_UNSUBACK, list.id, codes, count, store_session(conn));
+    reply_list(conn, MQTT_UNSUBACK, list.id, codes, count, subscriptions_wait(conn));
     free(codes);
     return MQTT_SUCCESS;
 }

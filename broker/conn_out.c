@@ -6,6 +6,7 @@
  */
 #include "broker/broker_state.h"
 #include "broker/conn_state.h"
+#include "broker/durable.h"
 #include "broker/log.h"
 #include "broker/session.h"
 
@@ -186,11 +187,9 @@ static bool refuse(struct conn *conn, struct reply *reply)
     bool can = conn->version == MQTT_V5 &&
                (reply->type == MQTT_PUBACK || reply->type == MQTT_PUBREC);
     if (reply->type == MQTT_PUBREC && conn->session &&
-        session_qos2_remove(conn->session, reply->id) && conn->session_expiry > 0)
+        session_qos2_remove(conn->session, reply->id))
         /* It may be sent again, as a new message, also when the store gets there in the end. */
-        (void)worker_store(conn->worker, &(struct store_op){ .kind = STORE_INBOUND_RELEASE,
-                                                             .packet_id = reply->id,
-                                                             .session = conn->session });
+        (void)durable_inbound_release(conn->worker, conn->session, reply->id);
     reply->reason = MQTT_QUOTA_EXCEEDED;
     reply->wait = can ? 0 : UINT64_MAX;
     return can;
@@ -388,49 +387,7 @@ static enum sent send_publish(struct conn *conn, const struct delivery *delivery
     return SENT;
 }
 
-/* Sends what was sent on an earlier connection and not acknowledged, in the order of then
- * [MQTT5-4.4.0-1]. */
-static bool resend(struct conn *conn, struct session *session, struct mqtt_writer *w, uint64_t now)
-{
-    struct inflight *inflight = &session->inflight;
-    while (conn->resend < conn->resend_end) {
-        if (conn->resend < inflight->base) {
-            conn->resend = inflight->base;
-            continue;
-        }
-        struct inflight_entry *entry = inflight_at(inflight, conn->resend);
-        uint16_t id = inflight_id(conn->resend);
-        if (entry->state == AWAIT_PUBCOMP) {
-            if (w->room - w->len < ACK_SIZE_MAX)
-                return false;
-            w->len += mqtt_encode_ack(w->out + w->len, MQTT_PUBREL, conn->version, id,
-                                      MQTT_SUCCESS);
-            STAT_ADD(&conn->worker->stats, packets_sent, 1);
-        } else if (entry->state != INFLIGHT_FREE) {
-            if (inflight->window >= conn->window)
-                return false;
-            enum sent sent = send_publish(conn, &entry->delivery, id, w, now);
-            if (sent == NO_ROOM) {
-                worker_ready(conn->worker, conn);
-                return false;
-            }
-            if (sent == TOO_LARGE) {
-                STAT_ADD(&conn->worker->stats, too_large_dropped, 1);
-                session_finish(conn->worker, session, entry);
-            } else {
-                entry->counts = true;
-                inflight->window++;
-            }
-        }
-        conn->resend++;
-        if (conn->unfinished)
-            return false;
-    }
-    return true;
-}
-
-static void count_drop(struct conn *conn, struct session *session, const struct delivery *delivery,
-                       bool expired)
+static void count_drop(struct conn *conn, struct session *session, bool expired)
 {
     struct stats *stats = &conn->worker->stats;
     if (expired)
@@ -439,8 +396,109 @@ static void count_drop(struct conn *conn, struct session *session, const struct 
         STAT_ADD(stats, too_large_dropped, 1);
     STAT_ADD(stats, publish_dropped, 1);
     session->dropped++;
+}
+
+/* A delivery that was not sent and never will be. */
+static void drop(struct conn *conn, struct session *session, struct delivery *delivery,
+                 bool expired)
+{
+    count_drop(conn, session, expired);
     if (delivery->flags & DELIVERY_SHARED)
         group_credit(conn->worker, delivery->member, 1);
+    durable_done(conn->worker, session->slot, delivery);
+    delivery_unref(delivery);
+}
+
+enum progress {
+    CAUGHT_UP, /* all that is in flight has been sent on this connection */
+    AWAITING,  /* the next one's identifier is not durable yet */
+    STOPPED,   /* this turn's output ends here */
+};
+
+/* Sends what was in flight on an earlier connection, in the order of then [MQTT5-4.4.0-1], and
+ * behind it what has got its identifier on this one. One place; `entry` is not free. */
+static enum progress send_again(struct conn *conn, struct session *session,
+                                struct inflight_entry *entry, struct mqtt_writer *w, uint64_t now)
+{
+    struct inflight *inflight = &session->inflight;
+    struct delivery *delivery = &entry->delivery;
+    uint16_t id = inflight_id(conn->resend);
+    if (worker_wait(conn->worker, entry->wait))
+        return AWAITING;
+    if (entry->state == AWAIT_PUBCOMP) {
+        if (w->room - w->len < ACK_SIZE_MAX)
+            return STOPPED;
+        w->len += mqtt_encode_ack(w->out + w->len, MQTT_PUBREL, conn->version, id, MQTT_SUCCESS);
+        STAT_ADD(&conn->worker->stats, packets_sent, 1);
+        return CAUGHT_UP;
+    }
+    if (!entry->counts && inflight->window >= conn->window)
+        return STOPPED;
+    bool expired = !(delivery->flags & DELIVERY_BEGUN) && message_expired(delivery->message, now);
+    enum sent sent = expired ? TOO_LARGE : send_publish(conn, delivery, id, w, now);
+    if (sent == NO_ROOM) {
+        worker_ready(conn->worker, conn);
+        return STOPPED;
+    }
+    if (sent == TOO_LARGE) {
+        count_drop(conn, session, expired);
+        session_finish(conn->worker, session, entry, id);
+        return CAUGHT_UP;
+    }
+    delivery->flags |= DELIVERY_BEGUN;
+    inflight->window += !entry->counts;
+    entry->counts = true;
+    return CAUGHT_UP;
+}
+
+static enum progress resend(struct conn *conn, struct session *session, struct mqtt_writer *w,
+                            uint64_t now)
+{
+    struct inflight *inflight = &session->inflight;
+    while (conn->resend < inflight->next) {
+        if (conn->resend < inflight->base) {
+            conn->resend = inflight->base;
+            continue;
+        }
+        struct inflight_entry *entry = inflight_at(inflight, conn->resend);
+        enum progress progress = entry->state == INFLIGHT_FREE
+                                     ? CAUGHT_UP
+                                     : send_again(conn, session, entry, w, now);
+        if (progress != CAUGHT_UP)
+            return progress;
+        conn->resend++;
+        if (conn->unfinished)
+            return STOPPED;
+    }
+    return CAUGHT_UP;
+}
+
+/* Whether another delivery of QoS 1 or 2 may be in flight. */
+static bool window_open(const struct conn *conn, struct inflight *inflight)
+{
+    uint64_t max_bytes = conn->config->max_inflight_bytes;
+    return inflight->window < conn->window && inflight_reserve(inflight) &&
+           !(max_bytes && inflight->count && inflight->bytes >= max_bytes);
+}
+
+/* Moves the first delivery of the queue into the inflight table, where it waits until the store
+ * has its identifier. False: it has to wait in the queue. */
+static bool stage_first(struct conn *conn, struct session *session)
+{
+    struct inflight *inflight = &session->inflight;
+    struct worker *worker = conn->worker;
+    struct delivery delivery;
+    uint16_t id;
+    if (!window_open(conn, inflight))
+        return false;
+    durable_sent(worker, session); /* what was sent before comes before it, also after a crash */
+    (void)queue_pop(&session->queue, &delivery);
+    struct inflight_entry *entry = inflight_add(inflight, &delivery, &id);
+    CHECK(entry); /* inflight_reserve() has made room */
+    entry->counts = true;
+    inflight->window++;
+    entry->wait = (uint32_t)durable_outbound(worker, session, entry, id);
+    return true;
 }
 
 /* Takes the first delivery off the queue: it goes out at QoS 0, or into the inflight table.
@@ -457,14 +515,11 @@ static bool send_first(struct conn *conn, struct session *session, struct mqtt_w
 
     if (message_expired(first->message, now)) { /* [MQTT5-3.3.2-5] */
         (void)queue_pop(queue, &delivery);
-        count_drop(conn, session, &delivery, true);
-        delivery_unref(&delivery);
+        drop(conn, session, &delivery, true);
         return true;
     }
     if (first->qos > 0) {
-        uint64_t max_bytes = conn->config->max_inflight_bytes;
-        if (inflight->window >= conn->window || !inflight_reserve(inflight) ||
-            (max_bytes && inflight->count && inflight->bytes >= max_bytes))
+        if (!window_open(conn, inflight))
             return false;
         id = inflight_id(inflight->next);
     }
@@ -475,8 +530,7 @@ static bool send_first(struct conn *conn, struct session *session, struct mqtt_w
     }
     (void)queue_pop(queue, &delivery);
     if (sent == TOO_LARGE) {
-        count_drop(conn, session, &delivery, false);
-        delivery_unref(&delivery);
+        drop(conn, session, &delivery, false);
         return true;
     }
     if (delivery.qos > 0) {
@@ -485,12 +539,45 @@ static bool send_first(struct conn *conn, struct session *session, struct mqtt_w
         CHECK(entry); /* inflight_reserve() has made room */
         entry->counts = true;
         inflight->window++;
+        conn->resend = inflight->next;
+        if (delivery.flags & DELIVERY_STORED)
+            durable_sent_later(conn->worker, session);
     } else {
         if (delivery.flags & DELIVERY_SHARED)
             group_credit(conn->worker, delivery.member, 1);
+        durable_done(conn->worker, session->slot, &delivery);
         delivery_unref(&delivery);
     }
     return !conn->unfinished;
+}
+
+/* What is in flight, then the queue; each delivery in its turn, so that what waits for the store
+ * is not overtaken. */
+static void drain_session(struct conn *conn, struct session *session, struct mqtt_writer *w,
+                          uint64_t now)
+{
+    enum progress progress;
+    const struct delivery *first;
+    bool kept = session_kept_slot(session) != 0;
+    while ((progress = resend(conn, session, w, now)) != STOPPED) {
+        if (progress == AWAITING && !list_linked(&conn->waiting_node))
+            list_append(&conn->worker->waiting, &conn->waiting_node);
+        if (!(first = queue_first(&session->queue)))
+            return;
+        if (kept && first->qos == 2 && !message_expired(first->message, now)) {
+            if (!stage_first(conn, session))
+                return;
+        } else if (progress == AWAITING || !send_first(conn, session, w, now)) {
+            return;
+        }
+    }
+}
+
+/* Whether what comes next is only in flight and waits for the store. */
+static bool awaits_store(const struct conn *conn, struct inflight *inflight)
+{
+    uint64_t place = conn->resend > inflight->base ? conn->resend : inflight->base;
+    return place < inflight->next && worker_wait(conn->worker, inflight_at(inflight, place)->wait);
 }
 
 bool conn_has_output(const struct conn *conn)
@@ -499,6 +586,8 @@ bool conn_has_output(const struct conn *conn)
     if (!session || !conn->connack_sent)
         return false;
     const struct delivery *first = queue_first(&session->queue);
+    if (!conn->unfinished && awaits_store(conn, &session->inflight))
+        return false;
     return conn->unfinished ||
            (first && (first->qos == 0 || session->inflight.window < conn->window));
 }
@@ -510,10 +599,8 @@ size_t conn_drain(struct conn *conn, uint8_t *buf, size_t room, uint64_t now)
     w.len = drain_unfinished(conn, buf, room);
     if (!conn->unfinished)
         w.len += drain_replies(conn, buf + w.len, room - w.len);
-    if (!conn->unfinished && !conn->replies.sent && session && conn->connack_sent &&
-        resend(conn, session, &w, now))
-        while (queue_first(&session->queue) && send_first(conn, session, &w, now))
-            ;
+    if (!conn->unfinished && !conn->replies.sent && session && conn->connack_sent)
+        drain_session(conn, session, &w, now);
     if (session && session->members)
         group_report_room(conn->worker, session, conn->window);
     STAT_ADD(&conn->worker->stats, bytes_sent, w.len);

@@ -113,7 +113,8 @@ struct conn {
 
     struct reply_line replies;
     struct unfinished *unfinished;
-    uint64_t resend, resend_end; /* inflight places still to be sent again */
+    uint64_t resend;     /* inflight places from here on are still to be sent (again) */
+    uint32_t ended_slot; /* the session before, which is deleted: CONNACK waits for that; 0 none */
 
     struct topic_alias *aliases_in;  /* listener->max_topic_alias entries, on first use */
     struct topic_alias *aliases_out; /* alias_out_max entries, on first use */

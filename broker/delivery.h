@@ -22,6 +22,7 @@ enum {
     DELIVERY_SHARED = 2,   /* `member` is set: it came through a shared group */
     DELIVERY_MANY_IDS = 4, /* `ids` is set */
     DELIVERY_BEGUN = 8,    /* sent at least once: never expires again, DUP when sent again */
+    DELIVERY_STORED = 16,  /* its receiver is one of message->stored, and not done */
 };
 
 struct delivery { /* 24 bytes */

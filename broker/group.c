@@ -8,6 +8,7 @@
 #include "broker/group.h"
 
 #include "broker/broker_state.h"
+#include "broker/durable.h"
 #include "broker/group_state.h"
 #include "mqtt/packet.h"
 
@@ -41,7 +42,8 @@ static void as_published(const struct config *config, struct delivery *delivery)
     *delivery = (struct delivery){
         .message = delivery->message,
         .qos = config->upgrade_outgoing_qos ? 2 : message->qos,
-        .flags = message->retain ? DELIVERY_RETAIN : 0,
+        .flags = (uint8_t)((message->retain ? DELIVERY_RETAIN : 0) |
+                           (delivery->flags & DELIVERY_STORED)),
     };
 }
 
@@ -56,7 +58,7 @@ static void hand_out(struct worker *worker, struct group *group, struct delivery
     uint8_t granted = terms & MQTT_SUB_QOS;
     uint8_t retain = terms & MQTT_SUB_RETAIN_AS_PUBLISHED ? DELIVERY_RETAIN : 0;
     delivery->qos = delivery->qos < granted ? delivery->qos : granted;
-    delivery->flags = (uint8_t)((delivery->flags & retain) | DELIVERY_SHARED);
+    delivery->flags = (uint8_t)((delivery->flags & (retain | DELIVERY_STORED)) | DELIVERY_SHARED);
     delivery->member = member;
     delivery->sub_id = (uint32_t)(terms >> 8);
     if (++member->outstanding < member->places)
@@ -64,11 +66,18 @@ static void hand_out(struct worker *worker, struct group *group, struct delivery
     route_offer(worker, member->session, delivery, now);
 }
 
-static void drop(struct worker *worker, struct delivery *delivery)
+/* A delivery as the group keeps it will never reach anybody. */
+static void forget(struct worker *worker, const struct group *group, struct delivery *delivery)
+{
+    durable_done(worker, atomic_load_explicit(&group->slot, memory_order_relaxed), delivery);
+    delivery_unref(delivery);
+}
+
+static void drop(struct worker *worker, const struct group *group, struct delivery *delivery)
 {
     STAT_ADD(&worker->stats, publish_dropped, 1);
     STAT_ADD(&worker->stats, queue_dropped, 1);
-    delivery_unref(delivery);
+    forget(worker, group, delivery);
 }
 
 /* Whether anybody would ever get it: a member without a connection is a session that waits for
@@ -87,10 +96,10 @@ void group_take_message(struct worker *worker, struct group *group, struct deliv
     if (group->queue.count == 0 && !list_empty(&group->free_members))
         hand_out(worker, group, delivery, now);
     else if (!is_awaited(config, group, delivery))
-        delivery_unref(delivery);
+        forget(worker, group, delivery);
     else if (!worker_queue_takes(worker, &group->queue, delivery) ||
              !queue_push(&group->queue, delivery))
-        drop(worker, delivery);
+        drop(worker, group, delivery);
 }
 
 /* Already accepted once, so no bound applies. Handed out later: more of the same may come, each
@@ -105,9 +114,9 @@ void group_take_return(struct worker *worker, struct membership *member, struct 
     member_changed(worker, member);
     as_published(worker->config, delivery);
     if (!is_awaited(worker->config, group, delivery))
-        delivery_unref(delivery);
+        forget(worker, group, delivery);
     else if (!queue_push_front(&group->queue, delivery))
-        drop(worker, delivery);
+        drop(worker, group, delivery);
 }
 
 void group_take_credit(struct worker *worker, struct membership *member, uint32_t places,
@@ -158,13 +167,13 @@ static void hand_out_queue(struct worker *worker, struct group *group, uint64_t 
         if (message_expired(delivery.message, now)) { /* [MQTT5-3.3.2-5] */
             STAT_ADD(&worker->stats, expired_dropped, 1);
             STAT_ADD(&worker->stats, publish_dropped, 1);
-            delivery_unref(&delivery);
+            forget(worker, group, &delivery);
             continue;
         }
         hand_out(worker, group, &delivery, now);
     }
-    if (group->members == 0)
-        (void)queue_drop(&group->queue, UINT32_MAX);
+    while (group->members == 0 && queue_pop(&group->queue, &delivery))
+        forget(worker, group, &delivery);
 }
 
 void group_work(struct worker *worker, uint64_t now)

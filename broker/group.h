@@ -62,3 +62,12 @@ void group_take_member(struct worker *worker, struct membership *member, uint32_
 void group_work(struct worker *worker, uint64_t now);
 
 struct worker *group_owner(const struct group *group); /* any thread */
+
+/* ---- the store ---- */
+
+/* The group's slot while it has a member that the store keeps, else 0. Any thread. */
+uint32_t group_kept_slot(const struct group *group);
+/* The slot of a member's group, whose deliveries are recorded under it; 0: it never had one. */
+uint32_t group_member_slot(const struct membership *member);
+/* The member's session is kept beyond its connection from now on, or no more. On its worker. */
+void group_member_keeps(struct worker *worker, struct membership *member, bool keeps);

@@ -5,6 +5,7 @@
  * its order of members.
  */
 #include "broker/broker_state.h"
+#include "broker/durable.h"
 #include "broker/group_state.h"
 #include "broker/locks.h"
 #include "broker/session.h"
@@ -163,6 +164,50 @@ static void post_member(struct worker *worker, struct membership *member, uint32
                 &(struct mail){ .kind = MAIL_GROUP_MEMBER, .target = member, .number = change });
 }
 
+/* ---- the store ---- */
+
+uint32_t group_kept_slot(const struct group *group)
+{
+    return atomic_load_explicit(&group->keeps, memory_order_relaxed);
+}
+
+uint32_t group_member_slot(const struct membership *member)
+{
+    return atomic_load_explicit(&member->group->slot, memory_order_relaxed);
+}
+
+/* The group's entry is put into the tree anew, so that no match of before is used any more. Under
+ * the groups' lock. */
+static void count_keeper(struct worker *worker, struct membership *member, bool keeps)
+{
+    struct group *group = member->group;
+    uint32_t slot = group_member_slot(member);
+    if (member->keeper == keeps)
+        return;
+    member->keeper = keeps;
+    group->keepers += keeps ? 1 : UINT32_MAX;
+    if (group->keepers != keeps) /* neither the first one nor the last */
+        return;
+    if (keeps && !slot) {
+        slot = store_new_slot(worker->broker->store);
+        atomic_store_explicit(&group->slot, slot, memory_order_relaxed);
+        durable_group(worker, slot, span_of(group->share_filter, group->share_filter_len));
+    }
+    atomic_store_explicit(&group->keeps, keeps ? slot : 0, memory_order_relaxed);
+    if (keeps)
+        (void)change_tree(worker, group, false);
+}
+
+void group_member_keeps(struct worker *worker, struct membership *member, bool keeps)
+{
+    struct groups *groups = worker->broker->groups;
+    lock_take(&groups->lock, RANK_SESSION_TABLE);
+    count_keeper(worker, member, keeps);
+    lock_drop(&groups->lock, RANK_SESSION_TABLE);
+}
+
+/* ---- joining and leaving ---- */
+
 static void set_terms(struct membership *member, uint8_t options, uint32_t sub_id)
 {
     atomic_store_explicit(&member->terms, (uint64_t)sub_id << 8 | options, memory_order_relaxed);
@@ -205,13 +250,14 @@ struct membership *group_join(struct worker *worker, struct session *session,
     if (group) {
         group->joined++;
         list_append(&group->memberships, &member->group_node);
+        member->group = group;
+        count_keeper(worker, member, session_kept_slot(session) != 0);
     }
     lock_drop(&groups->lock, RANK_SESSION_TABLE);
     if (!group) {
         free(member);
         return NULL;
     }
-    member->group = group;
     link_member(session, member);
     post_member(worker, member, MEMBER_JOIN);
     return member;
@@ -241,6 +287,7 @@ void group_leave(struct worker *worker, struct membership *member)
     settle(worker, member);
     unlink_member(member);
     lock_take(&groups->lock, RANK_SESSION_TABLE);
+    count_keeper(worker, member, false);
     if (--group->joined == 0) {
         (void)change_tree(worker, group, true);
         group->dead = true;
@@ -323,6 +370,7 @@ static void bury(struct fence *fence, uint64_t now)
     unlink_group(groups, group);
     lock_drop(&groups->lock, RANK_SESSION_TABLE);
     list_remove(&group->busy_node);
+    durable_group_end(fence->worker, atomic_load(&group->slot));
     free_group(group);
 }
 

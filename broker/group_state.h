@@ -22,6 +22,9 @@ struct group {
     struct worker *owner;      /* (i) */
     uint64_t hash;             /* (i) of share_filter */
     uint32_t joined;           /* (L) members that have not left */
+    uint32_t keepers;          /* (L) of them those that the store keeps */
+    _Atomic uint32_t slot;     /* (a) of the store, 0 none; set once, under L */
+    _Atomic uint32_t keeps;    /* (a) the slot while there is a keeper, else 0; written under L */
     bool dead;                 /* (L) the last one has left, the entry is out of the tree */
     struct list memberships;   /* (L) all that are not freed, membership.group_node */
     struct list free_members;  /* (g) members with free places, the next to serve first */
@@ -41,6 +44,7 @@ struct membership {
     _Atomic uint64_t terms;   /* (a) subscription identifier << 8 | options */
     struct membership *next;  /* (s) in session.members */
     struct membership **link; /* (s) what points to this one; NULL: it has left */
+    bool keeper;              /* (s) counts as one of group.keepers */
     struct list credit_node;  /* (s) in worker.credits */
     uint32_t collected;       /* (s) places to be reported at the end of the turn */
     uint32_t taken;           /* (s) deliveries that the session has of it */

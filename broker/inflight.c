@@ -123,6 +123,12 @@ void inflight_disconnected(struct inflight *inflight)
     inflight->window = 0;
 }
 
+void inflight_moved(struct inflight *inflight)
+{
+    for (uint64_t place = inflight->base; place < inflight->next; place++)
+        slot(inflight, place)->wait = 0;
+}
+
 void inflight_done(struct inflight *inflight)
 {
     for (uint64_t place = inflight->base; place < inflight->next; place++)

@@ -22,11 +22,14 @@ struct inflight_entry {
     uint8_t state; /* enum inflight_state */
     bool
         counts; /* its PUBLISH went out on this connection and takes a place of the receive maximum */
+    bool recorded; /* the store has its identifier */
+    uint32_t wait; /* low bits of the store position before which nothing of it is sent */
 };
 
 struct inflight {
     struct inflight_entry *ring;
     uint64_t base, next; /* places [base, next) are in use or free again */
+    uint64_t recorded;   /* QoS 1 identifiers of places before it are in the store or not needed */
     uint32_t room;       /* of the ring; a power of two or 0 */
     uint32_t count;      /* entries that are not free */
     uint32_t window;     /* entries that count */
@@ -50,4 +53,6 @@ void inflight_release(struct inflight *inflight, struct inflight_entry *entry);
 void inflight_finish(struct inflight *inflight, struct inflight_entry *entry);
 /* No entry counts any more: the connection has ended. */
 void inflight_disconnected(struct inflight *inflight);
+/* Nothing waits for the store: another worker, which counts anew, has it now. */
+void inflight_moved(struct inflight *inflight);
 void inflight_done(struct inflight *inflight);

@@ -7,6 +7,7 @@
 #include "broker/router.h"
 
 #include "broker/broker_state.h"
+#include "broker/durable.h"
 #include "broker/locks.h"
 #include "broker/match_cache.h"
 #include "broker/session.h"
@@ -112,6 +113,19 @@ static uint32_t merge_target(const struct tree_entry *entries, size_t count, str
     return 2;
 }
 
+/* Which of them the store keeps. One that changes its mind later has left the tree, or entered it
+ * anew, so the generation tells. */
+static void find_kept(struct match_result *result)
+{
+    result->kept = 0;
+    for (uint32_t i = 0; i < result->count; i++) {
+        struct hit *hit = &result->hits[i];
+        hit->slot = hit->kind == TREE_GROUP ? group_kept_slot(hit->target)
+                                            : session_kept_slot(hit->target);
+        result->kept += hit->slot != 0;
+    }
+}
+
 static struct match_result *merge_all(struct found *found)
 {
     struct match_result *result = malloc(
@@ -125,6 +139,7 @@ static struct match_result *merge_all(struct found *found)
                 break;
         result->count += merge_target(&found->at[first], end - first, &result->hits[result->count]);
     }
+    find_kept(result);
     return result;
 }
 
@@ -167,15 +182,22 @@ static struct mail mail_for_group(const struct hit *hit, struct message *message
     return (struct mail){ .kind = MAIL_GROUP_MESSAGE, .target = hit->target, .delivery = delivery };
 }
 
+/* What goes out: never more than was granted, and more than was published only where the
+ * configuration wants it. A group decides for its members later. */
+static uint8_t effective_qos(const struct worker *worker, const struct hit *hit,
+                             const struct message *message)
+{
+    uint8_t granted = hit->kind == TREE_GROUP ? 2 : hit->options & MQTT_SUB_QOS;
+    return worker->config->upgrade_outgoing_qos || granted < message->qos ? granted : message->qos;
+}
+
 static struct mail mail_for_session(struct worker *worker, const struct hit *hit,
                                     struct message *message)
 {
-    uint8_t granted = hit->options & MQTT_SUB_QOS;
-    bool as_granted = worker->config->upgrade_outgoing_qos || granted < message->qos;
     bool retain = message->retain && (hit->options & MQTT_SUB_RETAIN_AS_PUBLISHED);
     struct delivery delivery = { .message = message_ref(message),
                                  .sub_id = hit->sub_id,
-                                 .qos = as_granted ? granted : message->qos,
+                                 .qos = effective_qos(worker, hit, message),
                                  .flags = retain ? DELIVERY_RETAIN : 0 };
     if (hit->ids) {
         delivery.ids = sub_ids_ref(hit->ids);
@@ -198,18 +220,69 @@ static struct worker *owner_of(const struct mail *mail)
     return session_owner(mail->target);
 }
 
+/* ---- what must survive ---- */
+
+static bool is_kept(const struct worker *worker, const struct route *route, const struct hit *hit)
+{
+    return hit->slot && effective_qos(worker, hit, route->message) > 0 &&
+           applies(hit, route->publisher);
+}
+
+static void write_receiver(const struct worker *worker, const struct hit *hit,
+                           const struct message *message, struct receiver *receiver)
+{
+    *receiver = (struct receiver){
+        .slot = hit->slot,
+        .sub_id = hit->sub_id,
+        .ids = hit->ids ? sub_ids_ref(hit->ids) : NULL,
+        .qos = effective_qos(worker, hit, message),
+        .retain = message->retain && (hit->options & MQTT_SUB_RETAIN_AS_PUBLISHED),
+    };
+}
+
+/* Writes down who must get the message, before the first of them can see it. Returns whether there
+ * is anybody. */
+static bool write_receivers(struct worker *worker, const struct route *route,
+                            const struct match_result *result)
+{
+    struct message *message = route->message;
+    uint32_t count = 0;
+    for (uint32_t i = 0; i < result->count; i++)
+        count += is_kept(worker, route, &result->hits[i]);
+    if (count == 0)
+        return false;
+    if (message->stored)
+        CHECK(stored_route(message->stored, count));
+    else
+        message->stored = stored_new(store_new_sequence(worker->broker->store), worker->now, count);
+    CHECK(message->stored); /* as many as there are hits, which have been allocated before */
+    count = 0;
+    for (uint32_t i = 0; i < result->count; i++)
+        if (is_kept(worker, route, &result->hits[i]))
+            write_receiver(worker, &result->hits[i], message, &message->stored->receivers[count++]);
+    return true;
+}
+
+/* ---- offering to all ---- */
+
 /* Offers to every receiver; those of this worker are put aside instead when `own` is given. */
-static uint32_t offer_to_all(struct worker *worker, const struct route *route, struct mails *own)
+static uint32_t offer_to_all(struct worker *worker, struct route *route, struct mails *own)
 {
     const struct match_result *result = route->match && !route->retained
                                             ? route->match
                                             : route_match(worker, message_topic(route->message));
+    bool unrouted = route->message->stored != NULL;
+    bool kept = result->kept > 0 && !route->own && write_receivers(worker, route, result);
+    if (kept || unrouted)
+        route->wait = durable_message(worker, route->message, unrouted);
     for (uint32_t i = 0; i < result->count; i++) {
         const struct hit *hit = &result->hits[i];
         if (!applies(hit, route->publisher))
             continue;
         struct mail mail = hit->kind == TREE_GROUP ? mail_for_group(hit, route->message)
                                                    : mail_for_session(worker, hit, route->message);
+        if (kept && is_kept(worker, route, hit))
+            mail.delivery.flags |= DELIVERY_STORED;
         struct worker *owner = owner_of(&mail);
         if (owner == worker && own)
             mails_add(own, &mail);
@@ -225,13 +298,17 @@ static uint32_t offer_to_all(struct worker *worker, const struct route *route, s
  * offered before this message is offered to this worker's own sessions: they too end on the stored
  * value.
  */
-static uint32_t route_retained(struct worker *worker, const struct route *route)
+static uint32_t route_retained(struct worker *worker, struct route *route)
 {
     struct retained *retained = worker->broker->retained;
     struct mails own = { 0 };
     struct retained_shard *shard = retained_lock(retained, message_topic(route->message));
-    (void)retained_set(retained, shard, route->message);
+    uint64_t number = retained_set(retained, shard, route->message);
     uint32_t hits = offer_to_all(worker, route, &own);
+    if (number && !route->own)
+        route->wait = durable_retained(worker, route->message, number);
+    if (route->message->stored)
+        worker_submit(worker); /* before the others learn of it; a store only puts it in line */
     worker_flush_outboxes(worker);
     worker_take_in(worker);
     retained_unlock(shard);
@@ -243,9 +320,10 @@ static uint32_t route_retained(struct worker *worker, const struct route *route)
     return hits;
 }
 
-uint32_t route_message(struct worker *worker, const struct route *route, uint64_t now)
+uint32_t route_message(struct worker *worker, struct route *route, uint64_t now)
 {
     (void)now;
+    route->wait = 0;
     return route->retained ? route_retained(worker, route) : offer_to_all(worker, route, NULL);
 }
 

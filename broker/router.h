@@ -22,6 +22,7 @@ struct hit {
     void *target;        /* a session or a group */
     struct sub_ids *ids; /* several identifiers, else NULL */
     uint32_t sub_id;
+    uint32_t slot;     /* of the store: it survives there; 0 it does not */
     uint8_t options;   /* highest QoS; RETAIN_AS_PUBLISHED if any has it */
     uint8_t kind;      /* enum tree_kind */
     uint8_t condition; /* enum hit_condition */
@@ -30,6 +31,7 @@ enum hit_condition { HIT_ALWAYS, HIT_UNLESS_PUBLISHER, HIT_IF_PUBLISHER }; /* No
 
 struct match_result {
     uint32_t count;
+    uint32_t kept; /* hits with a slot */
     struct hit hits[];
 };
 
@@ -38,13 +40,16 @@ struct route {
     struct message *message; /* borrowed */
     const struct session *publisher;
     bool retained;                    /* set or clear the retained message as well */
+    bool own;                         /* the broker speaks for itself: nothing is stored */
     const struct match_result *match; /* from route_match(), or NULL; not for retained ones */
     uint64_t position;                /* opaque; what a replicated log will say; 0 here */
+    uint64_t wait; /* out: the store position at which it is durable, 0 nothing waits */
 };
 
-/* Routes a message: sets it retained if asked, and offers it to every receiver. Returns how many
+/* Routes a message: sets it retained if asked, offers it to every receiver, and gives the store
+ * what must survive. A message that has been stored as unrouted is so no more. Returns how many
  * hits there were (sessions and groups, before No Local). */
-uint32_t route_message(struct worker *worker, const struct route *route, uint64_t now);
+uint32_t route_message(struct worker *worker, struct route *route, uint64_t now);
 
 /* What a topic matches; valid until the worker's next match. With no hits there is nothing to
  * route. */

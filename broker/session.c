@@ -7,6 +7,7 @@
 
 #include "broker/broker_state.h"
 #include "broker/conn_state.h"
+#include "broker/durable.h"
 #include "broker/log.h"
 #include "broker/will.h"
 
@@ -63,6 +64,7 @@ static void drop(struct worker *worker, struct session *session, struct delivery
     STAT_ADD(&worker->stats, queue_dropped, 1);
     if (delivery->flags & DELIVERY_SHARED)
         group_credit(worker, delivery->member, 1);
+    durable_done(worker, session->slot, delivery);
     delivery_unref(delivery);
 }
 
@@ -89,6 +91,7 @@ void session_offer(struct worker *worker, struct session *session, struct delive
     }
     if (session->phase == SESSION_ENDING ||
         (offline && delivery->qos == 0 && !worker->config->queue_qos0_messages)) {
+        durable_done(worker, session->slot, delivery);
         delivery_unref(delivery);
         return;
     }
@@ -106,8 +109,11 @@ void session_offer(struct worker *worker, struct session *session, struct delive
         session->conn->link->ops->flush(session->conn->link);
 }
 
-void session_finish(struct worker *worker, struct session *session, struct inflight_entry *entry)
+void session_finish(struct worker *worker, struct session *session, struct inflight_entry *entry,
+                    uint16_t id)
 {
+    durable_done(worker, session->slot, &entry->delivery);
+    durable_outbound_end(worker, session, entry, id);
     if (entry->delivery.flags & DELIVERY_SHARED)
         group_credit(worker, entry->delivery.member, 1);
     inflight_finish(&session->inflight, entry);
@@ -129,7 +135,7 @@ void session_attach(struct session *session, struct conn *conn, uint64_t now)
     session->will = NULL;
     conn->session = session;
     conn->resend = session->inflight.base;
-    conn->resend_end = session->inflight.next;
+    durable_session_decide(worker, session);
     for (uint32_t i = 0; i < session->subscription_count; i++)
         if (session->subscriptions[i].member)
             group_member_online(worker, session->subscriptions[i].member, conn->window);
@@ -166,6 +172,7 @@ static void give_back(struct worker *worker, struct session *session)
             continue;
         struct delivery delivery = delivery_ref(&entry->delivery);
         deliveries_add(&shared, &delivery);
+        durable_outbound_end(worker, session, entry, inflight_id(place));
         inflight_finish(inflight, entry);
     }
     clear_queue(worker, session, &shared);
@@ -200,11 +207,16 @@ void session_detach(struct worker *worker, struct session *session, uint64_t now
             group_member_offline(worker, session->subscriptions[i].member);
     give_back(worker, session);
     inflight_disconnected(&session->inflight);
+    durable_sent(worker, session);
+    durable_session_decide(worker, session);
     session->ends_at = after_seconds(now, session->expiry);
-    if (session->expiry == 0)
+    if (session->expiry == 0) {
         session_end(worker, session, now);
-    else
-        arm(worker, session);
+        return;
+    }
+    (void)durable_session(worker, session, !session->changed);
+    session->changed = false;
+    arm(worker, session);
 }
 
 static void session_timer(struct timer *timer, uint64_t now)
@@ -219,8 +231,10 @@ static void session_timer(struct timer *timer, uint64_t now)
         session_end(worker, session, now);
         return;
     }
-    if (session->will && session->will_at <= now)
+    if (session->will && session->will_at <= now) {
         will_send_delayed(worker, session, now);
+        (void)durable_session(worker, session, false); /* the will and its end in one batch */
+    }
     arm(worker, session);
 }
 
@@ -239,6 +253,22 @@ struct funeral {
     struct fence fence;
     struct session *session;
 };
+
+bool session_bury_some(struct worker *worker, struct session *session, uint32_t most)
+{
+    struct inflight *inflight = &session->inflight;
+    struct delivery delivery;
+    for (; inflight->count > 0 && most > 0; most--) {
+        struct inflight_entry *entry = inflight_at(inflight, inflight->base);
+        durable_done(worker, session->slot, &entry->delivery);
+        inflight_finish(inflight, entry); /* the base is never free: it moves on */
+    }
+    for (; most > 0 && queue_pop(&session->queue, &delivery); most--) {
+        durable_done(worker, session->slot, &delivery);
+        delivery_unref(&delivery);
+    }
+    return inflight->count > 0 || session->queue.count > 0;
+}
 
 static void bury(struct fence *fence, uint64_t now)
 {
@@ -285,7 +315,7 @@ static void finish_shared(struct worker *worker, struct session *session)
             continue;
         struct inflight_entry *entry = inflight_at(inflight, place);
         if (entry->state != INFLIGHT_FREE && entry->delivery.flags & DELIVERY_SHARED)
-            session_finish(worker, session, entry);
+            session_finish(worker, session, entry, inflight_id(place));
     }
 }
 
@@ -304,7 +334,8 @@ void session_end(struct worker *worker, struct session *session, uint64_t now)
     unsubscribe_all(worker, session);
     session_table_remove(worker->broker->table, session);
     STAT_ADD(&worker->stats, sessions, -1);
-    worker_store(worker, &(struct store_op){ .kind = STORE_SESSION_END, .session = session });
+    list_remove(&session->sent_node);
+    (void)durable_session_end(worker, session->slot);
     funeral->session = session;
     funeral->fence.passed = bury;
     funeral->fence.position = worker_position(worker);

@@ -40,8 +40,10 @@ struct session {
     _Atomic(struct worker *) owner; /* (a) */
     struct session *table_next;     /* (T) */
     uint64_t hash;                  /* (i) of the client identifier */
-    char *client_id;                /* (i) owned, not NUL-terminated text */
-    uint32_t client_id_len;         /* (i) */
+    _Atomic uint32_t keeps; /* (a) the slot while it outlives its connection in the store, else 0 */
+    uint32_t slot;          /* (o) of the store, 0 none; never changes once it is set */
+    char *client_id;        /* (i) owned, not NUL-terminated text */
+    uint32_t client_id_len; /* (i) */
 
     enum session_phase phase; /* (o) */
     struct conn *conn;        /* (o) NULL: offline */
@@ -51,10 +53,13 @@ struct session {
     struct timer timer;        /* (o) for ends_at and the delayed will, whichever is first */
     struct message *will;      /* (o) delayed, NULL none */
     uint64_t will_at;          /* (o) */
+    uint32_t will_delay;       /* (o) seconds, as asked for */
+    bool changed;              /* (o) what the store keeps of it is not true any more */
     bool taken_by_clean_start; /* (o) the connection ends for one that wants a new session */
 
     struct queue queue;       /* (o) to be sent */
     struct inflight inflight; /* (o) sent */
+    struct list sent_node;    /* (o) in worker.sent: QoS 1 identifiers are not recorded yet */
     uint16_t *qos2_ids;       /* (o) identifiers of received QoS 2 messages that await PUBREL */
     uint32_t qos2_count, qos2_room;
 
@@ -81,6 +86,12 @@ static inline struct worker *session_owner(const struct session *session)
     return atomic_load_explicit(&session->owner, memory_order_acquire);
 }
 
+/* Its slot when the store keeps it beyond its connection, else 0. Any thread. */
+static inline uint32_t session_kept_slot(const struct session *session)
+{
+    return atomic_load_explicit(&session->keeps, memory_order_relaxed);
+}
+
 static inline struct span session_client_id(const struct session *session)
 {
     return span_of(session->client_id, session->client_id_len);
@@ -105,11 +116,14 @@ void session_leave(struct worker *worker, struct session *session);
 /* Ends it: filters out of the tree, entry out of the table, then a fence, then it is freed. Not
  * while a connection is attached. */
 void session_end(struct worker *worker, struct session *session, uint64_t now);
+/* Behind the fence: gives up so many of its deliveries; false when none is left. */
+bool session_bury_some(struct worker *worker, struct session *session, uint32_t most);
 void session_free(struct session *session); /* only behind the fence */
 
 /* The exchange of this entry is complete, or given up: its place is free, also the one in its
  * group. */
-void session_finish(struct worker *worker, struct session *session, struct inflight_entry *entry);
+void session_finish(struct worker *worker, struct session *session, struct inflight_entry *entry,
+                    uint16_t id);
 
 struct subscription *session_subscription(struct session *session,
                                           struct span filter); /* NULL: none */

@@ -150,7 +150,8 @@ static const struct {
 static void publish(struct worker *worker, const char *topic, const char *value, uint64_t now)
 {
     struct message *message = message_from_text(topic, value, true);
-    (void)route_message(worker, &(struct route){ .message = message, .retained = true }, now);
+    (void)route_message(worker,
+                        &(struct route){ .message = message, .retained = true, .own = true }, now);
     message_unref(message);
 }
 

@@ -23,9 +23,11 @@ static void claim_finish(struct claim *claim, struct session *session, bool pres
 {
     struct conn *conn = claim->conn;
     struct worker *worker = claim->worker;
+    uint32_t ended_slot = claim->ended_slot;
     free(claim);
     if (conn) {
         conn->claim = NULL;
+        conn->ended_slot = ended_slot;
         conn_claimed(conn, session, present, now);
     } else {
         session_detach(worker, session, now);
@@ -111,6 +113,7 @@ void claim_at_owner(struct worker *worker, struct claim *claim, uint64_t now)
         session_end(worker, session, now);
     if (session->phase == SESSION_ENDING) {
         claim->retry = true;
+        claim->ended_slot = session->slot;
         post_claim(worker, claim->worker, MAIL_CLAIM_ANSWER, claim);
     } else if (claim->worker == worker) {
         claim_finish(claim, session, true, now);
@@ -143,6 +146,7 @@ void claim_answered(struct worker *worker, struct claim *claim, uint64_t now)
         return;
     }
     session->arriving = false;
+    inflight_moved(&session->inflight);
     retained_arrive(worker, session);
     STAT_ADD(&worker->stats, sessions, 1);
     STAT_ADD(&worker->stats, subscriptions, session->subscription_count);

@@ -24,6 +24,7 @@ struct claim {
     struct conn *conn;       /* (claimant) NULL: it has gone meanwhile */
     struct session *session; /* what is claimed */
     bool clean_start;        /* (i) */
+    uint32_t ended_slot;     /* of the session that ended for it, 0 none */
     bool retry;              /* the owner's answer: the session has ended, ask the table again */
     uint32_t client_id_len;  /* (i) */
     uint8_t client_id[];     /* (i) */

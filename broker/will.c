@@ -34,9 +34,8 @@ static void send(struct worker *worker, struct session *session, struct message 
     STAT_ADD(&worker->stats, wills_sent, 1);
     if (will->expires) /* a duration until now */
         will->expires += now;
-    (void)route_message(
-        worker, &(struct route){ .message = will, .publisher = session, .retained = will->retain },
-        now);
+    struct route route = { .message = will, .publisher = session, .retained = will->retain };
+    (void)route_message(worker, &route, now);
 }
 
 void will_send_delayed(struct worker *worker, struct session *session, uint64_t now)
@@ -54,9 +53,11 @@ void will_decide(struct conn *conn, enum conn_end end, uint64_t now)
     if (!will || !session) /* without a session, the will goes with its connection */
         return;
     conn->will = NULL;
+    session->changed = true;
     bool lives_on = session->expiry > 0 && !session->taken_by_clean_start;
     if (fates[end] == SEND_OR_DELAY && conn->will_delay > 0 && lives_on) {
         session->will = will;
+        session->will_delay = conn->will_delay;
         session->will_at = now + (uint64_t)conn->will_delay * 1000;
         return;
     }

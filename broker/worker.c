@@ -8,6 +8,7 @@
 
 #include "broker/broker_state.h"
 #include "broker/conn_state.h"
+#include "broker/durable.h"
 #include "broker/locks.h"
 #include "broker/log.h"
 #include "broker/session.h"
@@ -23,6 +24,12 @@ enum {
     MAILBOX_FULL = 65536, /* mails at which those who post leave their publishers unread */
     MAILBOX_EMPTY = 8192, /* and at which they go on */
 };
+
+static void sent_timer(struct timer *timer, uint64_t now)
+{
+    (void)now;
+    durable_sent_all(CONTAINER_OF(timer, struct worker, sent_timer));
+}
 
 struct worker *worker_new(struct broker *broker, unsigned index, uint64_t now)
 {
@@ -46,6 +53,8 @@ struct worker *worker_new(struct broker *broker, unsigned index, uint64_t now)
     list_init(&worker->credits);
     list_init(&worker->busy_groups);
     list_init(&worker->fences);
+    list_init(&worker->sent);
+    worker->sent_timer.fire = sent_timer;
     late_init(worker);
     worker->matches = match_cache_new(broker->seed);
     return worker;
@@ -250,8 +259,13 @@ static void take_stop(struct worker *worker, struct mail *mail)
     struct broker *broker = worker->broker;
     (void)mail;
     worker->stopping = true;
-    for (struct list *node = worker->conns.next; node != &worker->conns; node = node->next)
-        will_decide(CONTAINER_OF(node, struct conn, worker_node), END_SHUTDOWN, worker->now);
+    for (struct list *node = worker->conns.next; node != &worker->conns; node = node->next) {
+        struct conn *conn = CONTAINER_OF(node, struct conn, worker_node);
+        will_decide(conn, END_SHUTDOWN, worker->now);
+        if (conn->session && conn->session->changed)
+            (void)durable_session(worker, conn->session, false);
+    }
+    worker_submit(worker);
     worker_flush_outboxes(worker);
     if (atomic_fetch_add(&broker->stopped, 1) + 1 < broker->worker_count)
         return;
@@ -409,7 +423,7 @@ static bool bury_some(struct worker *worker)
     if (list_empty(&worker->graveyard))
         return false;
     struct session *session = CONTAINER_OF(worker->graveyard.next, struct session, retained_jobs);
-    if (queue_drop(&session->queue, BURY_SLICE) < BURY_SLICE) {
+    if (!session_bury_some(worker, session, BURY_SLICE)) {
         list_remove(&session->retained_jobs);
         session_free(session);
     }
@@ -418,17 +432,38 @@ static bool bury_some(struct worker *worker)
 
 /* ---- the store ---- */
 
-uint64_t worker_store(struct worker *worker, const struct store_op *op)
+/* Only the few positions that are not durable yet matter; all others are as good as 0. */
+uint64_t worker_wait(const struct worker *worker, uint32_t low)
+{
+    uint64_t newest = worker->batch ? worker->batch->position : worker->submitted;
+    uint32_t ahead = low - (uint32_t)worker->durable;
+    return ahead > 0 && ahead <= newest - worker->durable ? worker->durable + ahead : 0;
+}
+
+/* What it adds to what is not committed, about. */
+static size_t cost_of(const struct store_op *op)
+{
+    static const bool writes_message[STORE_OP_KINDS] = {
+        [STORE_MESSAGE] = true,
+        [STORE_UNROUTED] = true,
+        [STORE_RETAINED] = true,
+    };
+    return sizeof *op + op->record_len + (writes_message[op->kind] ? message_size(op->message) : 0);
+}
+
+/* Returns the batch, NULL when nothing is kept. */
+static struct store_batch *record(struct worker *worker, const struct store_op *op)
 {
     if (!worker->broker->store->keeps) {
         message_unref(op->message);
         free(op->record);
-        return 0;
+        return NULL;
     }
     if (!worker->batch) {
         worker->batch = calloc(1, sizeof *worker->batch);
         CHECK(worker->batch);
         worker->batch->position = worker->submitted + 1;
+        worker->batch->late = true;
     }
     struct store_batch *batch = worker->batch;
     if (batch->count == batch->room) {
@@ -437,15 +472,31 @@ uint64_t worker_store(struct worker *worker, const struct store_op *op)
         CHECK(batch->ops);
     }
     batch->ops[batch->count++] = *op;
+    batch->bytes += cost_of(op);
+    return batch;
+}
+
+uint64_t worker_store(struct worker *worker, const struct store_op *op)
+{
+    struct store_batch *batch = record(worker, op);
+    if (!batch || worker->broker->store->late)
+        return 0;
+    batch->late = false;
+    worker->awaited = batch->position;
     return batch->position;
+}
+
+void worker_store_late(struct worker *worker, const struct store_op *op)
+{
+    (void)record(worker, op);
 }
 
 uint64_t worker_position(const struct worker *worker)
 {
-    return worker->batch ? worker->batch->position : worker->submitted;
+    return worker->awaited;
 }
 
-static void submit_batch(struct worker *worker)
+void worker_submit(struct worker *worker)
 {
     struct store_batch *batch = worker->batch;
     if (!batch)
@@ -480,8 +531,11 @@ void worker_forget_pending(struct worker *worker, const struct session *from, ui
         struct pending_route *pending = &worker->pending[at];
         if (pending->wait <= after || pending->wait > upto || (from && pending->from != from))
             continue;
-        if (pending->message)
-            (void)session_qos2_remove(pending->from, pending->packet_id);
+        if (!pending->message)
+            continue;
+        (void)session_qos2_remove(pending->from, pending->packet_id);
+        if (pending->wait > worker->durable) /* the store may get there: then nobody receives it */
+            (void)durable_message(worker, pending->message, true);
         message_unref(pending->message);
         pending->message = NULL;
     }
@@ -574,14 +628,15 @@ bool worker_finish(struct worker *worker, uint64_t now)
     worker->now = now;
     handle_inbox(worker);
     group_work(worker, now);
+    worker_submit(worker); /* before the mail that others act upon */
     worker_flush_outboxes(worker);
-    submit_batch(worker);
     collect(worker, now);
     late_watch(worker, now);
     bool more = retained_work(worker, now);
     flush_ready(worker);
     group_work(worker, now);
     pass_fences(worker, now); /* a session that is handed over leaves with this turn's mail */
+    worker_submit(worker);
     worker_flush_outboxes(worker);
     watch_congestion(worker, now);
     more |= bury_some(worker);
@@ -599,7 +654,7 @@ void worker_publish(struct worker *worker, struct span topic, struct span payloa
     struct message *message = message_new(&(struct mqtt_publish){ .payload = payload }, topic, now);
     if (!message)
         return;
-    (void)route_message(worker, &(struct route){ .message = message }, now);
+    (void)route_message(worker, &(struct route){ .message = message, .own = true }, now);
     message_unref(message);
 }
 

@@ -62,10 +62,13 @@ struct worker {
     struct list graveyard; /* (o) sessions that are freed in slices */
     struct list credits;   /* (o) memberships whose free places are not reported yet, group.h */
     struct list busy_groups; /* (o) groups that may have something to hand out */
+    struct list sent; /* (o) sessions that have sent QoS 1, session.sent_node; see durable.h */
+    struct timer sent_timer; /* (o) when their identifiers are recorded */
     bool congested;          /* (o) another worker's mailbox is full: publishers are left unread */
     bool stopping;           /* (o) connections that arrive now are closed */
 
     uint64_t submitted, durable;   /* (o) store positions; see store/store.h */
+    uint64_t awaited;              /* (o) the newest that somebody may wait for: not late */
     struct store_batch *batch;     /* (o) this turn's, NULL when empty */
     struct late late;              /* (o) what is not durable, and since when */
     struct pending_route *pending; /* (o) a growing ring */
@@ -103,8 +106,14 @@ void worker_wake(struct worker *worker);
 void worker_take_in(struct worker *worker);
 void worker_offer_taken(struct worker *worker);
 /* Records an operation in this turn's batch; what it owns is given away. Returns the position to
- * wait for, 0 when nothing is kept. */
+ * wait for, 0 when nothing is kept or nobody is to wait. */
 uint64_t worker_store(struct worker *worker, const struct store_op *op);
+/* The same for what nobody waits for and what may be lost in a crash. */
+void worker_store_late(struct worker *worker, const struct store_op *op);
+/* Gives the batch to the store before the end of the turn: what follows must not overtake it. */
+void worker_submit(struct worker *worker);
+/* The position of which a delivery remembers the low bits (struct inflight_entry). */
+uint64_t worker_wait(const struct worker *worker, uint32_t low);
 /* Routes the message (given away) once the store has come to `wait`. */
 void worker_route_later(struct worker *worker, const struct pending_route *pending);
 /* The position at which this session's message is routed; 0 when it has been. */
@@ -133,5 +142,5 @@ struct fence {
     void (*passed)(struct fence *fence, uint64_t now);
 };
 void fence_start(struct worker *worker, struct fence *fence, uint64_t now);
-/* The position after which all that this worker has recorded is finished. */
+/* The position after which all that this worker has recorded is finished, but for what is late. */
 uint64_t worker_position(const struct worker *worker);

@@ -48,6 +48,16 @@ struct stored *stored_new(uint64_t sequence, uint64_t accepted, uint32_t count)
     return stored;
 }
 
+bool stored_route(struct stored *stored, uint32_t count)
+{
+    struct receiver *receivers = count ? calloc(count, sizeof *receivers) : NULL;
+    if (count && !receivers)
+        return false;
+    stored->receivers = receivers;
+    stored->left = stored->count = count;
+    return true;
+}
+
 void stored_free(struct stored *stored)
 {
     if (!stored)

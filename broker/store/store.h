@@ -6,15 +6,20 @@
  * end of the turn; store/lmdb.c writes; the tests have a store that delays, fails and withholds.
  *
  * Positions are per worker: batch n is the worker's n-th. Completions of one worker come in
- * order; those of different workers may come in any. The operations of one worker take effect in
- * their order, and everything of one batch at once or not at all.
+ * order; those of different workers may come in any. Everything of one batch takes effect at once
+ * or not at all, and batches in the order in which they were submitted, whoever did: a worker
+ * submits before it posts its mail, so what another one records because of a mail is never durable
+ * before what the mail is based on.
+ *
+ * When a batch fails nothing of it has happened, but what closes something (STORE_DONE, _END,
+ * _RELEASE, _UNSUBSCRIBED) may be kept and take effect with a later one: nobody repeats it.
  */
 #pragma once
 
+#include "broker/err.h"
 #include "broker/message.h"
 #include "broker/store/record.h"
 
-struct session;
 struct store;
 struct worker;
 
@@ -55,11 +60,11 @@ struct store_op {
     struct message *message; /* a reference is owned by the batch; NULL */
     uint8_t *record;         /* owned by the batch (store/record.h); NULL */
     size_t record_len;
-    const struct session *session; /* going away: the slot names it */
 };
 
 struct store_batch {
     uint64_t position;
+    bool late; /* nobody waits for it: it causes no commit by itself before a second is over */
     size_t count, room;
     struct store_op *ops; /* owned */
     size_t bytes;         /* what it will cost, about: for the limit of what is not committed */
@@ -148,4 +153,7 @@ uint64_t store_new_sequence(struct store *store);
 /* A stored message's list with room for `count` receivers; NULL: no memory. Its references to
  * sub_ids are dropped with it. */
 struct stored *stored_new(uint64_t sequence, uint64_t accepted, uint32_t count);
+/* One that had no receivers yet (STORE_UNROUTED, and durable) gets room for them; false: no
+ * memory. */
+MUST_USE bool stored_route(struct stored *stored, uint32_t count);
 void stored_free(struct stored *stored); /* NULL is fine */

@@ -22,7 +22,9 @@ static const struct setting two = { .workers = 2, .store = true };
 #define RESUME  "10 13 0004 'MQTT' 05 00 0000 05 11 00000e10 0001 's'"
 #define START   "10 13 0004 'MQTT' 05 02 0000 05 11 00000e10 0001 's'"
 #define BACK5   "20 0e 01 00 0b 21 03e8 27 001e8480 22 000a"
-#define WATCHER "w> {5} 82 07 0001 00 0001 't' 02", "w< {ok5} 90 04 0001 00 02"
+/* k is away and must get what is published to t: so that the store has something to keep */
+#define KEEPER  "*go", "k> 10 13 0004 'MQTT' 05 00 0000 05 11 00000e10 0001 'k' 82 07 0001 00 0001 't' 01", "k^ 20", "k!", "*hold"
+#define WATCHER KEEPER, "w> {5} 82 07 0001 00 0001 't' 02", "w< {ok5} 90 04 0001 00 02"
 /* up to here the store is quick */
 #define S_IS_HERE WATCHER, "*go", "b@1", "s> " RESUME, "s< {ok5}", "*hold"
 #define S_IS_ALONE WATCHER, "*go", "s> " RESUME, "s< {ok5}", "*hold"

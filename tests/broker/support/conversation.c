@@ -57,8 +57,9 @@ static const struct link_ops ops = { .flush = flush, .close = close_link, .pause
 
 struct conversation {
     struct world world;
-    struct fault_store *store; /* NULL: the memory store */
-    bool held;                 /* workers are turned by lines alone */
+    struct fault_store *store;         /* NULL: the memory store */
+    uint64_t held_from[FAULT_WORKERS]; /* batches before the last "*hold" */
+    bool held;                         /* workers are turned by lines alone */
     struct speaker speakers[PEERS];
 };
 
@@ -225,13 +226,16 @@ static void keep(struct conversation *talk, const char *what)
     }
     if (strcmp(what, "hold") == 0) {
         store->holding = true;
+        for (unsigned i = 0; i < FAULT_WORKERS; i++)
+            talk->held_from[i] = store->lanes[i].submitted;
         return;
     }
     unsigned worker = (unsigned)(*what++ - '0');
     assert_true(worker < broker_worker_count(talk->world.broker));
     bool fails = *what == '!';
     what += fails;
-    uint64_t position = *what ? strtoull(what, NULL, 10) : store->lanes[worker].submitted;
+    uint64_t position = *what ? talk->held_from[worker] + strtoull(what, NULL, 10)
+                              : store->lanes[worker].submitted;
     if (fails)
         fault_store_fail(store, worker, position);
     else

@@ -20,7 +20,8 @@
  *     "=0" "=0110"   one turn of worker 0; of these, one after the other
  *     "=run"         all are turned until they are quiet, and again after every line
  *     "=stop"        the broker is told to stop
- *     "*0" "*0 2"    what worker 0 has given to the store is durable; up to its second batch
+ *     "*0" "*0 2"    what worker 0 has given to the store is durable; up to its second batch since
+ *                    the last "*hold"
  *     "*0! 2"        has failed, up to its second batch
  *     "*go" "*hold"  the store finishes at once, also what comes; it waits for such lines again
  *

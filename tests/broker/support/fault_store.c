@@ -26,8 +26,10 @@ static void submit(struct store *store, unsigned worker, struct store_batch *bat
     assert_int_equal(batch->position, lane->submitted + 1); /* positions have no gap */
     assert_true(batch->count > 0);
     lane->batches[lane->submitted++] = (struct fault_batch){ .batch = batch };
-    if (!fault->holding)
-        lane->finished = lane->submitted;
+    if (fault->holding)
+        return;
+    lane->finished = lane->submitted;
+    worker_wake(broker_worker(fault->broker, worker));
 }
 
 /* Stops before a failed batch, so that its failure is told of it alone. */
