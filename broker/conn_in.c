@@ -67,7 +67,7 @@ static enum mqtt_reason check_publish(struct conn *conn, const struct mqtt_publi
         return MQTT_RETAIN_NOT_SUPPORTED; /* [MQTT5-3.2.2-14] */
     if (conn->version == MQTT_V5 && publish->qos > 0 && receive_max &&
         conn->unacknowledged >= receive_max)
-        return MQTT_RECEIVE_MAXIMUM_EXCEEDED; /* [MQTT5-3.3.4-9] */
+        return MQTT_RECEIVE_MAXIMUM_EXCEEDED; /* [MQTT5-3.3.4-7] */
     if (conn->version != MQTT_V5 && publish->qos > 0 && memory_of(conn) == MEMORY_OUT)
         return MQTT_QUOTA_EXCEEDED; /* it has no word for "not now", and must not believe it taken */
     return MQTT_SUCCESS;
@@ -144,6 +144,8 @@ static enum mqtt_reason on_publish_qos2(struct conn *conn, const struct mqtt_pub
     enum mqtt_reason reason = refused;
     uint64_t wait = 0;
     if (session_qos2_has(session, publish->id)) {
+        /* To the client it is a PUBLISH that takes a place until PUBCOMP [MQTT5-3.3.4-7]. */
+        conn->unacknowledged += session_qos2_again(session, publish->id);
         /* Sent again: the same answer, after what the first waits for [MQTT5-4.3.3-10]. */
         conn_reply_ack(conn, MQTT_PUBREC, publish->id, MQTT_SUCCESS,
                        conn_pubrec_wait(conn, publish->id));

@@ -99,7 +99,7 @@ void replies_drop_waiting(struct conn *conn)
 }
 
 /* What has been answered in full no longer counts against the receive maximum we announced
- * [MQTT5-3.3.4-9]. */
+ * [MQTT5-3.3.4-7]. */
 static void replied(struct conn *conn, const struct reply *reply)
 {
     bool ends = reply->type == MQTT_PUBACK || reply->type == MQTT_PUBCOMP ||

@@ -133,6 +133,7 @@ void session_attach(struct session *session, struct conn *conn, uint64_t now)
     wheel_cancel(&session->timer);
     message_unref(session->will); /* back in time: the delayed will is not sent [MQTT5-3.1.3-9] */
     session->will = NULL;
+    session->qos2_old = session->qos2_count;
     conn->session = session;
     conn->resend = session->inflight.base;
     durable_session_decide(worker, session);
@@ -371,11 +372,25 @@ bool session_qos2_add(struct session *session, uint16_t id)
     return true;
 }
 
+bool session_qos2_again(struct session *session, uint16_t id)
+{
+    uint32_t at = qos2_find(session, id);
+    if (at >= session->qos2_old)
+        return false;
+    session->qos2_ids[at] = session->qos2_ids[--session->qos2_old];
+    session->qos2_ids[session->qos2_old] = id;
+    return true;
+}
+
 bool session_qos2_remove(struct session *session, uint16_t id)
 {
     uint32_t at = qos2_find(session, id);
     if (at == UINT32_MAX)
         return false;
+    if (at < session->qos2_old) { /* the last of the old ones moves up */
+        session->qos2_ids[at] = session->qos2_ids[--session->qos2_old];
+        at = session->qos2_old;
+    }
     session->qos2_ids[at] = session->qos2_ids[--session->qos2_count];
     if (session->qos2_count == 0) {
         free(session->qos2_ids);

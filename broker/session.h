@@ -62,6 +62,7 @@ struct session {
     struct list sent_node;    /* (o) in worker.sent: QoS 1 identifiers are not recorded yet */
     uint16_t *qos2_ids;       /* (o) identifiers of received QoS 2 messages that await PUBREL */
     uint32_t qos2_count, qos2_room;
+    uint32_t qos2_old; /* (o) the first of them: not yet seen on this connection */
 
     struct subscription *subscriptions; /* (o) */
     uint32_t subscription_count, subscription_room;
@@ -135,3 +136,5 @@ void session_subscription_remove(struct session *session, struct subscription *s
 bool session_qos2_has(const struct session *session, uint16_t id);
 MUST_USE bool session_qos2_add(struct session *session, uint16_t id);
 bool session_qos2_remove(struct session *session, uint16_t id);
+/* It has come again. Whether for the first time on this connection. */
+bool session_qos2_again(struct session *session, uint16_t id);

@@ -179,10 +179,10 @@ TALK(test_publish_identifier_zero_is_a_protocol_error, NULL, "a> {5}", "a< {ok5}
 TALK(test_publish_above_max_qos_closes, "max_qos 1", "a> {5}", "a< 20 10 00 00 0d 21 03e8 24 01 27 001e8480 22 000a", "a> 34 07 0001 't' 0001 00 'x'", "a< e0 01 9b", "a.")
 /* [MQTT5-3.2.2-14] */
 TALK(test_publish_retained_where_it_is_not_available_closes, "retain_available false", "a> {5}", "a< 20 10 00 00 0d 21 03e8 25 00 27 001e8480 22 000a", "a> 31 05 0001 't' 00 'x'", "a< e0 01 9a", "a.")
-/* [MQTT5-3.3.4-9] */
+/* [MQTT5-3.3.4-7] */
 TALK(test_publish_beyond_receive_maximum_closes, "max_inflight_messages 1",
      "a> {5}", "a< 20 0e 00 00 0b 21 0001 27 001e8480 22 000a", "a> 34 07 0001 't' 0001 00 'x' 34 07 0001 't' 0002 00 'x'", "a< 50 03 0001 10 e0 01 93", "a.")
-/* [MQTT5-3.3.4-7] [MQTT5-4.9.0-1] [MQTT5-4.9.0-2][MQTT5-3.3.4-10] [MQTT5-4.9.0-3] */
+/* [MQTT5-3.3.4-9] [MQTT5-4.9.0-1] [MQTT5-4.9.0-2][MQTT5-3.3.4-10] [MQTT5-4.9.0-3] */
 TALK(test_deliver_no_more_than_the_clients_receive_maximum, NULL,
      "w> 10 11 0004 'MQTT' 05 02 0000 03 21 0001 0001 'w' 82 07 0001 00 0001 't' 01", "w< {ok5} 90 04 0001 00 01",
      "a> {311} 32 06 0001 't' 0001 'x' 32 06 0001 't' 0002 'y'", "a< {ok311} 40 02 0001 40 02 0002", "w< 32 07 0001 't' 0001 00 'x'",

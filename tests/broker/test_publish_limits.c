@@ -26,6 +26,8 @@
 /* CONNECT of s, clean, with five or three bytes of properties */
 #define S_WITH5(properties) "s> 10 13 0004 'MQTT' 05 02 0000 05 " properties " 0001 's'"
 #define S_WITH3(properties) "s> 10 11 0004 'MQTT' 05 02 0000 03 " properties " 0001 's'"
+/* and one whose session stays for an hour */
+#define S_STAYS "10 13 0004 'MQTT' 05 00 0000 05 11 00000e10 0001 's'"
 
 /* One utterance a line, and what it brings. */
 /* clang-format off */
@@ -33,7 +35,7 @@
 /* ---- Receive Maximum ---- */
 
 static void test_receive_maximum_of_ours_exceeded_is_0x93(void **state)
-{ /* [MQTT5-3.3.4-7] [MQTT5-4.13.2-1]: QoS 0 and duplicates do not count, PUBREC does not free */
+{ /* [MQTT5-3.3.4-7] [MQTT5-4.13.2-1]: QoS 0 does not count, PUBREC does not free */
     (void)state;
     CONVERSE("max_inflight_messages 2\n",
              "p> {5}", "p< 20 0e 00 00 0b 21 0002 27 001e8480 22 000a",
@@ -43,6 +45,24 @@ static void test_receive_maximum_of_ours_exceeded_is_0x93(void **state)
              "p> 62 02 0001", "p< 70 02 0001",
              "p> 34 07 0001 'a' 0003 00 'x'", "p< 50 03 0003 10",
              "p> 32 07 0001 'a' 0004 00 'x'", "p< e0 01 93", "p.");
+}
+
+static void test_receive_maximum_of_ours_counts_what_is_sent_again(void **state)
+{ /* [MQTT5-3.3.4-7] [MQTT5-4.4.0-1]: on a new connection once, and PUBREL alone not at all */
+    (void)state;
+    CONVERSE("max_inflight_messages 3\n",
+             "s> " S_STAYS, "s< 20 0e 00 00 0b 21 0003 27 001e8480 22 000a",
+             "s> 34 07 0001 'a' 0001 00 'x' 34 07 0001 'a' 0002 00 'x' 34 07 0001 'a' 0003 00 'x'",
+             "s< 50 03 0001 10 50 03 0002 10 50 03 0003 10", "s!",
+             "s> " S_STAYS, "s< 20 0e 01 00 0b 21 0003 27 001e8480 22 000a",
+             "s> 62 02 0001", "s< 70 02 0001",
+             "s> 3c 07 0001 'a' 0003 00 'x'", "s< 50 02 0003",
+             "s> 3c 07 0001 'a' 0003 00 'x'", "s< 50 02 0003", /* which it must not do */
+             "s> 34 07 0001 'a' 0004 00 'x'", "s< 50 03 0004 10",
+             "s> 3c 07 0001 'a' 0002 00 'x'", "s< 50 02 0002",
+             "s> 62 02 0003", "s< 70 02 0003",
+             "s> 34 07 0001 'a' 0003 00 'x'", "s< 50 03 0003 10",
+             "s> 34 07 0001 'a' 0005 00 'x'", "s< e0 01 93", "s.");
 }
 
 static void test_receive_maximum_of_ours_counts_what_is_not_answered_yet(void **state)
@@ -497,6 +517,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_receive_maximum_of_ours_exceeded_is_0x93),
+        cmocka_unit_test(test_receive_maximum_of_ours_counts_what_is_sent_again),
         cmocka_unit_test(test_receive_maximum_of_ours_counts_what_is_not_answered_yet),
         cmocka_unit_test(test_receive_maximum_of_the_client_is_kept_to),
         cmocka_unit_test(test_receive_maximum_is_full_again_after_a_reconnection),

@@ -168,7 +168,7 @@ static void test_session_sends_again_in_the_first_order_before_anything_new(void
 }
 
 static void test_session_sends_again_no_more_than_a_smaller_window(void **state)
-{ /* [MQTT5-3.3.4-7] [MQTT5-4.9.0-1] [MQTT5-4.9.0-2] [MQTT5-4.4.0-1] */
+{ /* [MQTT5-3.3.4-9] [MQTT5-4.9.0-1] [MQTT5-4.9.0-2] [MQTT5-4.4.0-1] */
     (void)state;
     CONVERSE(NULL, P, S("01"), "p> 32 07 0001 't' 0001 00 'a' 32 07 0001 't' 0002 00 'b' 32 07 0001 't' 0003 00 'c'",
              "s< 32 07 0001 't' 0001 00 'a' 32 07 0001 't' 0002 00 'b' 32 07 0001 't' 0003 00 'c'", "s!", "p> 32 07 0001 't' 0004 00 'd'",

@@ -250,7 +250,7 @@ static void test_store_late_a_client_is_left_unread_at_its_limit(void **state)
 }
 
 static void test_store_late_version_5_is_left_unread_at_receive_maximum(void **state)
-{ /* [MQTT5-3.3.4-9]: and keeps to it */
+{ /* [MQTT5-3.3.4-7]: and keeps to it */
     (void)state;
     CONVERSE_WITH(&narrow, KEEPER, "w> {5} 82 07 0001 00 0001 't' 00",
                   "w< 20 0e 00 00 0b 21 0002 27 001e8480 22 000a 90 04 0001 00 00", "a> {5}",
