@@ -5,6 +5,7 @@
  */
 #include "broker/broker.h"
 
+#include "broker/auth/pool.h"
 #include "broker/broker_state.h"
 #include "broker/log.h"
 #include "broker/session.h"
@@ -32,6 +33,7 @@ struct broker *broker_new(struct config *config, unsigned workers, const struct 
     atomic_init(&broker->generation, tree_generation(broker->tree));
     broker->retained = retained_new(broker->seed);
     broker->groups = groups_new(broker->seed);
+    broker->pool = pool_new(broker, env->auth_threads);
     broker->worker_count = workers;
     broker->workers = calloc(workers, sizeof(struct worker *));
     CHECK(broker->workers);
@@ -63,6 +65,7 @@ static void settle(struct broker *broker)
 
 void broker_free(struct broker *broker)
 {
+    pool_free(broker->pool);
     settle(broker);
     session_table_free(broker->table);
     groups_free(broker->groups);
@@ -109,6 +112,9 @@ void broker_dump(struct broker *broker)
     log_emit(LEVEL_NOTICE, "%zu sessions, %lu retained messages of %lu bytes",
              session_table_count(broker->table), (unsigned long)retained_count(broker->retained),
              (unsigned long)retained_bytes(broker->retained));
+    struct pool_figures logins = pool_figures(broker->pool);
+    log_emit(LEVEL_NOTICE, "passwords: %u wait to be checked, %lu checked, %zu bytes in use for it",
+             logins.waiting, (unsigned long)logins.computed, logins.memory);
     for (unsigned i = 0; i < broker->worker_count; i++)
         worker_post_now(broker->workers[i], &(struct mail){ .kind = MAIL_DUMP }, 1);
 }

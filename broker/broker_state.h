@@ -27,4 +27,5 @@ struct broker {
     struct retained *retained;   /* its own locks */
     struct groups *groups;       /* its own lock */
     struct memory memory;        /* how close the process is to memory_limit */
+    struct pool *pool;           /* its own lock: who finds out whether passwords are right */
 };

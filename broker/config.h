@@ -14,6 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct password_file;
 struct problems;
 
 enum listener_protocol { LISTENER_MQTT, LISTENER_WEBSOCKETS };
@@ -52,6 +53,8 @@ struct listener_config {
     bool allow_anonymous;
     bool allow_zero_length_clientid;
     char *auto_id_prefix; /* never NULL */
+    char *password_file;
+    struct password_file *passwords; /* one reference, what it says; NULL: nothing was read */
     bool use_username_as_clientid;
     char *clientid_prefixes; /* what client identifiers must begin with; NULL: anything */
 
@@ -94,6 +97,9 @@ struct config {
     bool check_retain_source;
     bool check_payload_format;
     uint32_t sys_interval; /* 0: no $SYS */
+
+    uint32_t auth_threads; /* 0: one for every four CPUs that the process may use */
+    uint32_t auth_queue;   /* CONNECTs that may wait for them */
 
     uint32_t backpressure_timeout;
     uint32_t write_timeout;

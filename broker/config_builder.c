@@ -12,6 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "broker/auth/password_file.h"
 #include "broker/log.h"
 
 static void *zeroed(size_t count, size_t size)
@@ -49,6 +50,7 @@ void listener_clear(struct listener_config *listener)
     for (size_t i = 0; i < option_count; i++)
         if (is_listener_field(&option_table[i]) && is_text(&option_table[i]))
             option_clear(&option_table[i], listener);
+    password_file_unref(listener->passwords);
     free(listener->address);
     free(listener->unix_path);
     free(listener->file);
@@ -354,12 +356,47 @@ static void warn_of_nobody(struct builder *builder)
     for (size_t i = 0; i < builder->listener_count; i++) {
         const struct listener_config *l = &builder->listeners[i].values;
 
-        if (l->allow_anonymous || builder->listeners[i].broken)
+        if (l->allow_anonymous || l->password_file || builder->listeners[i].broken)
             continue;
         complain_at(builder, (struct origin){ l->file, l->line }, PROBLEM_WARNING,
                     "nobody may connect to listener %s: allow_anonymous is not true, and nothing "
                     "else says who may",
                     listener_name(l, name, sizeof name));
+    }
+}
+
+/* ---- the files that say who may connect ---- */
+
+/* The password file of a listener before this one, if that has the same. */
+static struct password_file *read_already(const struct builder *builder, size_t before,
+                                          const char *path)
+{
+    for (size_t i = 0; i < before; i++)
+        if (same_text(builder->listeners[i].values.password_file, path))
+            return builder->listeners[i].values.passwords;
+    return NULL;
+}
+
+static bool has_before(const struct builder *builder, size_t before, const char *path)
+{
+    for (size_t i = 0; i < before; i++)
+        if (same_text(builder->listeners[i].values.password_file, path))
+            return true;
+    return false;
+}
+
+static void read_passwords(struct builder *builder)
+{
+    for (size_t i = 0; i < builder->listener_count && !builder->in_memory; i++) {
+        struct listener_config *l = &builder->listeners[i].values;
+        if (!l->password_file)
+            continue;
+        if (!has_before(builder, i, l->password_file)) {
+            l->passwords = password_file_load(l->password_file, builder->problems);
+            continue;
+        }
+        struct password_file *same = read_already(builder, i, l->password_file);
+        l->passwords = same ? password_file_ref(same) : NULL;
     }
 }
 
@@ -391,6 +428,7 @@ void builder_finish(struct builder *builder, const struct config_overrides *over
         check_tls(builder, &builder->listeners[i]);
     check_places(builder);
     warn_of_nobody(builder);
+    read_passwords(builder);
     if (overrides && overrides->verbose)
         builder->config->log_type = LOG_MASK_ALL;
     move_listeners(builder);

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "broker/auth/password_file.h"
 #include "broker/config.h"
 #include "broker/config_builder.h"
 #include "broker/log.h"
@@ -73,6 +74,7 @@ static struct listener_config copy_listener(const struct listener_config *from)
         memset((char *)&copy + option->offset, 0, option->size); /* the text there is not ours */
         option_copy(option, &copy, from);
     }
+    copy.passwords = from->passwords ? password_file_ref(from->passwords) : NULL;
     copy.address = copy_text(from->address);
     copy.unix_path = copy_text(from->unix_path);
     copy.file = copy_text(from->file);

@@ -6,6 +6,7 @@
  */
 #include "broker/conn.h"
 
+#include "broker/auth/login.h"
 #include "broker/broker_state.h"
 #include "broker/conn_state.h"
 #include "broker/log.h"
@@ -21,6 +22,7 @@ enum {
     PARTIAL_FIRST = 1024,  /* first allocation for an incomplete packet; doubled up to the step */
     PARTIAL_STEP = 1024 * 1024,
     PARTIAL_TIGHT = 64 * 1024, /* what an incomplete packet may take when memory is tight */
+    HELD_STRANGER = 16 * 1024, /* the same while it is not known who it is */
 };
 
 static timer_fn conn_timer;
@@ -138,6 +140,10 @@ void conn_end(struct conn *conn, enum conn_end end, enum mqtt_reason reason, con
     if (conn->claim) {
         claim_abandon(conn->claim);
         conn->claim = NULL;
+    }
+    if (conn->login) {
+        login_abandon(conn->login);
+        conn->login = NULL;
     }
     if (session) {
         session->changed |= session->expiry != conn->session_expiry;
@@ -282,7 +288,7 @@ static void hold(struct conn *conn, struct span bytes, uint64_t now)
 {
     if (!keep(conn, bytes))
         conn_close(conn, MQTT_QUOTA_EXCEEDED, "no memory for what it sent", now);
-    else if (conn->partial_len > HELD_MAX && !conn->paused) {
+    else if (conn->partial_len > (conn->login ? HELD_STRANGER : HELD_MAX) && !conn->paused) {
         conn->paused = true;
         conn->link->ops->pause(conn->link, true);
     }
@@ -392,6 +398,10 @@ void conn_set_timer(struct conn *conn)
 static void conn_timer(struct timer *timer, uint64_t now)
 {
     struct conn *conn = CONTAINER_OF(timer, struct conn, timer);
+    if (conn->login) {
+        conn_refuse(conn, MQTT_SERVER_BUSY, "its password was not checked in time", now);
+        return;
+    }
     if (conn->phase == CONN_NEW || conn->phase == CONN_CLAIMING) {
         conn_close(conn, MQTT_UNSPECIFIED_ERROR, "no CONNECT within the time allowed", now);
         return;

@@ -142,7 +142,7 @@ static bool take_will(struct conn *conn, const struct mqtt_connect *connect)
 }
 
 /* What was reloaded since the connection was accepted holds for it as well. */
-static void take_config(struct conn *conn)
+void conn_take_config(struct conn *conn)
 {
     struct config *config = config_ref(conn->worker->config);
     config_unref(conn->config);
@@ -171,7 +171,7 @@ void on_connect(struct conn *conn, struct span body, uint64_t now)
         conn_refuse(conn, reason, "its CONNECT is not valid", now);
         return;
     }
-    take_config(conn);
+    conn_take_config(conn);
     conn->bridge = connect.bridge;
     conn->clean_start = connect.clean_start;
     struct demand demand = check_connect(conn, &connect);

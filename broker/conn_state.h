@@ -18,6 +18,7 @@
 #include "mqtt/packet.h"
 
 struct claim;
+struct login;
 struct config;
 struct session;
 
@@ -101,9 +102,11 @@ struct conn {
     uint64_t choked_since;   /* milliseconds, 0 not choked */
     struct timer timer;
 
-    char *user;              /* owned, ends in NUL; from CONN_CLAIMING on; NULL: anonymous */
+    char *user;              /* owned, ends in NUL; from conn_admitted() on; NULL: anonymous */
+    uint64_t credential;     /* fingerprint of the stored password that let it in; 0 none */
     struct session *session; /* attached in CONN_OPEN */
-    struct claim *claim;     /* in CONN_CLAIMING */
+    struct login *login;     /* in CONN_CLAIMING, until it is known who it is; then */
+    struct claim *claim;     /* until the session is here */
     struct message *will;    /* owned */
     uint32_t will_delay;     /* seconds */
     uint32_t session_expiry; /* seconds, as granted */
@@ -146,6 +149,7 @@ void conn_feed_held(struct conn *conn, uint64_t now); /* after the claim */
 
 /* conn_connect.c */
 void on_connect(struct conn *conn, struct span body, uint64_t now);
+void conn_take_config(struct conn *conn); /* the one that holds now */
 /* It is known who it is: conn->user is set, and this is to be its client identifier. */
 void conn_admitted(struct conn *conn, struct span client_id, uint64_t now);
 void conn_claimed(struct conn *conn, struct session *session, bool present, uint64_t now);

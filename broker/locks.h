@@ -8,6 +8,7 @@
  *     2  retained shard      broker/retained.c
  *     3  tree (reader locks of the workers, in the order of their index)   broker/router.c
  *     4  mailbox             broker/worker.c
+ *     5  auth                broker/auth/: the queue of logins, remembered passwords; both leaves
  *
  * No lock is held across I/O, a store call or a hash computation of a password. lock_take() and
  * lock_drop() keep a thread-local mask of the ranks held and CHECK the order, which costs a few
@@ -17,7 +18,7 @@
 
 #include <pthread.h>
 
-enum lock_rank { RANK_SESSION_TABLE = 1, RANK_RETAINED, RANK_TREE, RANK_MAILBOX };
+enum lock_rank { RANK_SESSION_TABLE = 1, RANK_RETAINED, RANK_TREE, RANK_MAILBOX, RANK_AUTH };
 
 void lock_take(pthread_mutex_t *lock, enum lock_rank rank);
 void lock_drop(pthread_mutex_t *lock, enum lock_rank rank);

@@ -29,6 +29,7 @@ enum mail_kind {
     MAIL_STOP,         /* the broker stops: send the wills */
     MAIL_CLOSE,        /* all wills are sent: close all connections */
     MAIL_DUMP,         /* log what there is */
+    MAIL_LOGIN,        /* target: login; for the worker that has submitted it */
     MAIL_DONE,         /* handled before its turn */
     MAIL_KINDS,
 };

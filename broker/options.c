@@ -122,6 +122,21 @@ const struct option option_table[] = {
   .help = "Whether clients may connect without saying who they are. A configured listener lets "
           "nobody in until this is true; without any listener in the file the broker can only "
           "be reached from this machine, and then the default is true." },
+{ .key = "auth_threads", .type = OPT_COUNT, GLOBAL(auth_threads),
+  .words = auto_word, .max = 64, .preset = "auto",
+  .help = "Threads of low priority that check passwords. With auto there is one for every four "
+          "CPUs that the process may use. There are none before the first password comes. A "
+          "password that was right is remembered, so the next login costs little." },
+{ .key = "auth_queue", .type = OPT_COUNT, GLOBAL(auth_queue),
+  .min = 1, .max = 1000000, .preset = "1000", .live = true,
+  .help = "Clients that may wait for their password to be checked. Whoever comes when so many "
+          "wait is told that the server is busy (reason code 0x89; MQTT 3: 3)." },
+{ .key = "password_file", .type = OPT_FILE, SECURITY(password_file),
+  .example = "/etc/noctule/passwd", .otherwise = "none", .live = true,
+  .help = "File with the users and their hashed passwords, as \"noctule passwd\" and "
+          "mosquitto_passwd write it. Whoever gives a user name must be in it and give its "
+          "password; allow_anonymous says whether one may leave it out. SIGHUP reads it again, and "
+          "ends the connections of those whose entry is gone or is another one." },
 { .key = "allow_zero_length_clientid", .type = OPT_BOOL, SECURITY(allow_zero_length_clientid),
   .preset = "true", .live = true,
   .help = "Whether clients of MQTT 3.1.1 and 5.0 may leave their client identifier empty and "
@@ -377,7 +392,6 @@ REFUSED("enable_proxy_protocol", NULL, "connections through the proxy would not 
 REFUSED("global_plugin", NULL, "a plugin may say who may connect"),
 REFUSED("http_api", NULL, "there is no HTTP interface"),
 REFUSED("mount_point", NULL, "it keeps the clients of a listener apart from the others"),
-REFUSED("password_file", NULL, "it says who may connect"),
 REFUSED("plugin", NULL, "a plugin may say who may connect"),
 REFUSED("plugin_load", NULL, "a plugin may say who may connect"),
 REFUSED("plugin_opt_*", NULL, "it belongs to a plugin that may say who may connect"),

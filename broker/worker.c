@@ -6,6 +6,8 @@
  */
 #include "broker/worker.h"
 
+#include "broker/auth/login.h"
+#include "broker/auth/login_state.h"
 #include "broker/broker_state.h"
 #include "broker/conn_state.h"
 #include "broker/durable.h"
@@ -67,6 +69,8 @@ static void drop_mail(struct mail *mail)
         delivery_unref(&mail->delivery);
     else if (mail->kind == MAIL_CONFIG)
         config_unref(mail->target);
+    else if (mail->kind == MAIL_LOGIN)
+        login_free(mail->target);
 }
 
 static void mails_done(struct mails *mails)
@@ -235,6 +239,12 @@ static void take_config(struct worker *worker, struct mail *mail)
         memory_set_limit(&worker->broker->memory, worker->config->memory_limit);
         memory_start(worker);
     }
+    logins_review(worker, worker->now);
+}
+
+static void take_login(struct worker *worker, struct mail *mail)
+{
+    login_decided(worker, mail->target, worker->now);
 }
 
 /* Connections that become ready meanwhile have their turn next time. */
@@ -310,6 +320,7 @@ static mail_fn *const handlers[MAIL_KINDS] = {
     [MAIL_STOP] = take_stop,
     [MAIL_CLOSE] = take_close,
     [MAIL_DUMP] = take_dump,
+    [MAIL_LOGIN] = take_login,
 };
 
 void worker_post(struct worker *worker, struct worker *target, const struct mail *mail)

@@ -320,6 +320,11 @@ static void random_bytes(void *bytes, size_t len)
         abort(); /* nothing that we could do without */
 }
 
+static unsigned auth_threads_wanted(const struct config *config)
+{
+    return config->auth_threads ? config->auth_threads : (limits_cpus() + 3) / 4;
+}
+
 static enum err open_broker(struct server *server)
 {
     struct broker_env env = {
@@ -328,6 +333,7 @@ static enum err open_broker(struct server *server)
         .version = NOCTULE_VERSION,
         .memory_used = process_memory_used,
         .memory_trim = process_memory_trim,
+        .auth_threads = auth_threads_wanted(server->config),
     };
     server->broker = broker_new(server->config, server->loop_count, &env);
     for (unsigned i = 0; i < server->loop_count; i++)

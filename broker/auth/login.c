@@ -1,13 +1,19 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * See login.h. Runs on the connection's worker and owns nothing beyond the call.
+ * See login.h. Owns the logins that wait, together with the pool.
  */
 #include "broker/auth/login.h"
 
+#include "broker/auth/login_state.h"
+#include "broker/auth/password_file.h"
+#include "broker/auth/pool.h"
 #include "broker/broker_state.h"
 #include "broker/conn_state.h"
 
 #include <stdlib.h>
+
+#include <openssl/crypto.h>
+#include <xxhash.h>
 
 enum { ASSIGNED_ID_BYTES = 16, CLIENT_ID_ROOM = 256 };
 
@@ -70,10 +76,129 @@ static bool take_user(struct conn *conn, struct span user)
     return true;
 }
 
+/* ---- passwords ------------------------------------------------------------------------------- */
+
+void login_free(struct login *login)
+{
+    if (!login)
+        return;
+    password_file_unref(login->passwords);
+    OPENSSL_cleanse(login->bytes, login_size(login) - sizeof *login);
+    free(login);
+}
+
+void login_abandon(struct login *login)
+{
+    login->conn = NULL;
+    atomic_store(&login->abandoned, true);
+}
+
+static void append(struct login *login, uint32_t *ret_len, size_t *at, struct span bytes)
+{
+    *ret_len = (uint32_t)bytes.len;
+    if (bytes.len)
+        memcpy(login->bytes + *at, bytes.data, bytes.len);
+    *at += bytes.len;
+}
+
+static struct login *login_new(struct conn *conn, const struct mqtt_connect *connect)
+{
+    struct span client_id = connect->client_id, user = connect->username,
+                password = connect->has_password ? connect->password : (struct span){ 0 };
+    struct login *login = calloc(1, sizeof *login + client_id.len + user.len + password.len);
+    size_t at = 0;
+    if (!login)
+        return NULL;
+    login->worker = conn->worker;
+    login->conn = conn;
+    append(login, &login->client_id_len, &at, client_id);
+    append(login, &login->user_len, &at, user);
+    append(login, &login->password_len, &at, password);
+    return login;
+}
+
+static uint64_t fingerprint(const struct password_hash *stored)
+{
+    return XXH3_64bits(stored, sizeof *stored) | 1; /* never 0 */
+}
+
+static void finish(struct conn *conn, struct login *login, uint64_t now)
+{
+    conn->login = NULL;
+    if (login->verdict == LOGIN_BUSY) {
+        conn_refuse(conn, MQTT_SERVER_BUSY, "too many passwords wait to be checked", now);
+    } else if (login->verdict == LOGIN_WRONG) {
+        conn_refuse(conn, MQTT_BAD_USER_NAME_OR_PASSWORD, "has a wrong user name or password", now);
+    } else if (!take_user(conn, login_user(login))) {
+        conn_refuse(conn, MQTT_SERVER_BUSY, "no memory for its user name", now);
+    } else {
+        conn->credential = fingerprint(login->stored);
+        admit(conn, login_client_id(login), now);
+    }
+    login_free(login);
+}
+
+/* By the password file that holds now. Takes the login over. */
+static void check(struct conn *conn, struct login *login, uint64_t now)
+{
+    struct password_file *passwords = conn->listener->passwords;
+    struct pool *pool = conn->worker->broker->pool;
+    login->verdict = LOGIN_WRONG;
+    login->tagged = false;
+    login->stored = passwords ? password_file_find(passwords, login_user(login)) : NULL;
+    login->known = login->stored != NULL;
+    if (!login->known && passwords)
+        login->stored = password_file_decoy(passwords, login_user(login));
+    if (!login->stored) {
+        finish(conn, login, now); /* there is no user at all */
+        return;
+    }
+    login->passwords = password_file_ref(passwords);
+    conn->login = login;
+    if (pool_remembers(pool, login))
+        login->verdict = LOGIN_RIGHT;
+    else if (pool_submit(pool, login, conn->config->auth_queue))
+        return;
+    else
+        login->verdict = LOGIN_BUSY;
+    finish(conn, login, now);
+}
+
+void login_decided(struct worker *worker, struct login *login, uint64_t now)
+{
+    struct conn *conn = login->conn;
+    (void)worker;
+    if (!conn) {
+        login_free(login);
+        return;
+    }
+    conn_take_config(conn);
+    if (conn->listener->passwords == login->passwords) {
+        finish(conn, login, now);
+        return;
+    }
+    password_file_unref(login->passwords); /* reloaded meanwhile: what was found out is void */
+    login->passwords = NULL;
+    check(conn, login, now);
+}
+
+/* ---- who asks -------------------------------------------------------------------------------- */
+
 void login_start(struct conn *conn, const struct mqtt_connect *connect, uint64_t now)
 {
-    if (!conn->listener->allow_anonymous) {
-        conn_refuse(conn, MQTT_NOT_AUTHORIZED, "is not authorised: this listener allows nobody",
+    const struct listener_config *listener = conn->listener;
+    if (connect->has_username && listener->password_file) {
+        struct login *login = login_new(conn, connect);
+        if (login)
+            check(conn, login, now);
+        else
+            conn_refuse(conn, MQTT_SERVER_BUSY, "no memory for its login", now);
+        return;
+    }
+    if (!listener->allow_anonymous) {
+        conn_refuse(conn, MQTT_NOT_AUTHORIZED,
+                    listener->password_file ? "has no user name, and allow_anonymous is not true"
+                                            : "is not authorised: this listener allows nobody",
                     now);
         return;
     }
@@ -82,4 +207,30 @@ void login_start(struct conn *conn, const struct mqtt_connect *connect, uint64_t
         return;
     }
     admit(conn, connect->client_id, now);
+}
+
+/* ---- after a reload -------------------------------------------------------------------------- */
+
+static bool still_welcome(const struct worker *worker, const struct conn *conn)
+{
+    const struct listener_config *listener = &worker->config->listeners[conn->listener->index];
+    if (!conn->user || !listener->password_file)
+        return listener->allow_anonymous;
+    const struct password_hash *stored = listener->passwords
+                                             ? password_file_find(listener->passwords,
+                                                                  span_str(conn->user))
+                                             : NULL;
+    return stored && fingerprint(stored) == conn->credential;
+}
+
+void logins_review(struct worker *worker, uint64_t now)
+{
+    for (struct list *node = worker->conns.next, *next; node != &worker->conns; node = next) {
+        next = node->next;
+        struct conn *conn = CONTAINER_OF(node, struct conn, worker_node);
+        bool admitted = conn->phase == CONN_OPEN || conn->claim;
+        if (admitted && !still_welcome(worker, conn))
+            conn_close(conn, MQTT_ADMINISTRATIVE_ACTION,
+                       "may not connect any more, as the configuration says now", now);
+    }
 }

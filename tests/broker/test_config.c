@@ -454,7 +454,6 @@ static void test_mosquitto_option_that_restricts_is_an_error(void **state)
 {
     static const char *const options[] = {
         "acl_file /a",
-        "password_file /p",
         "psk_file /p",
         "psk_hint h",
         "crlfile /c",

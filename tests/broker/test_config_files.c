@@ -4,6 +4,13 @@
  */
 #include "tests/broker/config_fixture.h"
 
+#include "broker/auth/password_file.h"
+
+static void ignore_change(void *ctx, bool live, const char *line)
+{
+    (void)ctx, (void)live, (void)line;
+}
+
 /* ---- files ---- */
 
 static void test_file_that_cannot_be_read_is_named(void **state)
@@ -35,6 +42,52 @@ static void test_file_of_a_listener_that_is_missing_is_named(void **state)
     assert_true(has_problem(f, expected));
     snprintf(expected, sizeof expected, "%s:3: keyfile: /tmp is a directory; a file was expected",
              path);
+    assert_true(has_problem(f, expected));
+}
+
+#define HASH                                                                                       \
+    "$6$HGpkA7v2JFjt7961$ibheKrcoyyXRp6j0kVCjUkALm02Q6u2WXsbJq9kw+"                                \
+    "WenI0QKn9Kwl0RO4RtUNUulgunGbCibQq+Vg4wknssdbw=="
+
+static void test_password_file_is_read_once_for_all_its_listeners(void **state)
+{
+    struct fixture *f = *state;
+    char users[PATH_SIZE], path[PATH_SIZE], text[3 * PATH_SIZE];
+    struct problems problems = { 0 };
+
+    put(f, "users", "a:" HASH "\n", users);
+    assert_int_equal(chmod(users, 0600), 0);
+    snprintf(text, sizeof text, "password_file %s\nlistener 1884\nlistener 1885\n", users);
+    assert_non_null(load(f, put(f, "a.conf", text, path)));
+    assert_int_equal(f->problems.count, 0); /* no word of nobody being let in, either */
+    assert_non_null(f->config->listeners[0].passwords);
+    assert_ptr_equal(f->config->listeners[0].passwords, f->config->listeners[1].passwords);
+    assert_non_null(password_file_find(f->config->listeners[0].passwords, span_str("a")));
+
+    /* after a reload, what is in it now holds, also though its name is the same */
+    put(f, "users", "b:" HASH "\n", users);
+    struct config *fresh = config_load(path, &problems);
+    assert_non_null(fresh);
+    config_reload_diff(f->config, fresh, ignore_change, NULL);
+    assert_null(password_file_find(fresh->listeners[1].passwords, span_str("a")));
+    assert_non_null(password_file_find(fresh->listeners[1].passwords, span_str("b")));
+    config_unref(fresh);
+    problems_done(&problems);
+}
+
+static void test_password_file_that_is_wrong_is_an_error_of_the_configuration(void **state)
+{
+    struct fixture *f = *state;
+    char users[PATH_SIZE], path[PATH_SIZE], text[3 * PATH_SIZE], expected[3 * PATH_SIZE];
+
+    put(f, "users", "a:" HASH "\nb:secret\n", users);
+    snprintf(text, sizeof text, "password_file %s\nlistener 1884\nlistener 1885\n", users);
+    assert_null(load(f, put(f, "a.conf", text, path)));
+    assert_int_equal(f->problems.errors, 1); /* once, though two listeners have it */
+    snprintf(expected, sizeof expected,
+             "%s:2: the password of \"b\" is not hashed; to hash all of them, run: noctule passwd "
+             "-U %s",
+             users, users);
     assert_true(has_problem(f, expected));
 }
 
@@ -235,6 +288,8 @@ int main(void)
         TEST(test_include_reads_files_in_order_each_outside_of_listeners),
         TEST(test_include_in_an_included_file_is_ignored),
         TEST(test_include_of_a_missing_directory_is_an_error),
+        TEST(test_password_file_is_read_once_for_all_its_listeners),
+        TEST(test_password_file_that_is_wrong_is_an_error_of_the_configuration),
         TEST(test_overrides_ports_replace_1883),
         TEST(test_overrides_ports_are_ignored_when_the_file_has_listeners),
         TEST(test_reload_reports_and_takes_live_options),

@@ -8,6 +8,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 
 #include <cmocka.h>
 
@@ -58,6 +59,185 @@ static void test_login_with_an_identifier_of_ours_must_have_the_prefix_as_well(v
              "a< 20 02 00 00");
 }
 
+/* ---- passwords ---- */
+
+/* u's is "p", made by mosquitto_passwd 2.0; argon2id for v, whose is "q". */
+#define U_IS_P                                                                                     \
+    "u:$7$101$GRLCNV7CSXR8lXjz$rhlBJmMAWCTT4gIxsbWldSlEwP03nVfCJ5nng7RGMXQ6er/"                    \
+    "nv8IUqVjzQSBfQMFaFi3rGD2pir4bEVcDWM//bw==\n"
+#define V_IS_Q                                                                                     \
+    "v:$argon2id$v=19$m=64,t=1,p=1$MDEyMzQ1Njc4OWFiY2RlZg$PXbkSVSyH74AMTdZmrnxkJXtKWMBX0y0TLH9/"   \
+    "glc01o\n"
+#define U_IS_Q                                                                                     \
+    "u:$7$101$D0RPKVpyo3KGHpfO$KmF7tUA0koEVZV2DH1lxfqRt3qaIOWIHhdO1gnztGF7vn+qycDgGC/MgEYgmFzxz/"  \
+    "dZOt1pY1poMmZa/SpCFdw==\n"
+
+static const struct setting users = { .workers = 2,
+                                      .options = "allow_anonymous false",
+                                      .users = U_IS_P V_IS_Q };
+
+/* Wants 1 GiB. */
+#define BIG                                                                                        \
+    "$argon2id$v=19$m=1048576,t=1,p=1$c29tZXNhbHQ$CTFhFdXPJO1aFaMaO6Mm5c8y7cJHAph8ArZWb2GRPPc\n"
+
+#define WRONG_5   "10 14 0004 'MQTT' 05 c2 0000 00 0001 'a' 0001 'u' 0001 'x'"
+#define WRONG_311 "10 13 0004 'MQTT' 04 c2 0000 0001 'a' 0001 'u' 0001 'x'"
+#define UNKNOWN_5 "10 14 0004 'MQTT' 05 c2 0000 00 0001 'a' 0001 'n' 0001 'p'"
+
+static void test_password_that_is_right_lets_in_once_it_is_checked(void **state)
+{
+    (void)state;
+    CONVERSE_WITH(&users, "a> " CONNECT_5, "a<", "=login", "a< {ok5}", "a> c0 00", "a< d0 00");
+    CONVERSE_WITH(&users, "a> " CONNECT_311, "a<", "=login", "a< {ok311}",
+                  "b> 10 13 0004 'MQTT' 04 c2 0000 0001 'b' 0001 'v' 0001 'q'", "b<", "=login",
+                  "b< {ok311}");
+}
+
+static void test_password_that_is_wrong_and_user_that_is_unknown_are_told_the_same(void **state)
+{
+    (void)state;
+    CONVERSE_WITH(&users, "a> " WRONG_5, "=login", "a< 20 03 00 86 00", "a.", "a> " UNKNOWN_5, "a<",
+                  "=login", "a< 20 03 00 86 00", "a.", "a> " WRONG_311, "=login", "a< 20 02 00 04",
+                  "a.");
+    /* empty, and left out: a user name without a password */
+    CONVERSE_WITH(&users, "a> 10 13 0004 'MQTT' 05 c2 0000 00 0001 'a' 0001 'u' 0000", "=login",
+                  "a< 20 03 00 86 00", "a.", "a> 10 10 0004 'MQTT' 04 82 0000 0001 'a' 0001 'u'",
+                  "=login", "a< 20 02 00 04", "a.",
+                  "a> 10 12 0004 'MQTT' 04 c2 0000 0001 'a' 0000 0001 'p'", "=login",
+                  "a< 20 02 00 04", "a.");
+}
+
+static void test_password_without_a_user_name_is_anonymous(void **state)
+{
+    static const struct setting anybody = { .workers = 1, .users = U_IS_P };
+    (void)state;
+    CONVERSE_WITH(&users, "a> {5}", "a< 20 03 00 87 00", "a.", "a> {311}", "a< 20 02 00 05", "a.",
+                  "a> 10 11 0004 'MQTT' 05 42 0000 00 0001 'a' 0001 'p'", "a< 20 03 00 87 00",
+                  "a.");
+    CONVERSE_WITH(&anybody, "a> {5}", "a< {ok5}", "b> " WRONG_5, "=login", "b< 20 03 00 86 00",
+                  "b.");
+}
+
+static void test_password_that_was_right_is_remembered_and_no_other(void **state)
+{
+    (void)state;
+    CONVERSE_WITH(&users, "a> " CONNECT_5, "=login", "a< {ok5}", "a!",
+                  /* at once, on any worker */
+                  "b@1", "b> " CONNECT_5, "b< {ok5}", "b!",
+                  /* another user with that password, and another password of that user, are not */
+                  "c> 10 13 0004 'MQTT' 04 c2 0000 0001 'c' 0001 'v' 0001 'p'", "c<", "=login",
+                  "c< 20 02 00 04", "c.", "d> " WRONG_5, "d<", "=login", "d< 20 03 00 86 00", "d.",
+                  /* and a wrong one is not remembered as wrong, either */
+                  "d> " WRONG_5, "d<", "=login", "d< 20 03 00 86 00", "d.");
+}
+
+static void test_packets_behind_connect_wait_for_the_password(void **state)
+{
+    (void)state;
+    /* PINGREQ comes with CONNECT, SUBSCRIBE later; all is answered behind CONNACK */
+    CONVERSE_WITH(&users, "a> " CONNECT_311 " c0 00", "a> 82 06 0001 0001 'f' 00", "a<", "=login",
+                  "a< {ok311} d0 00 90 03 0001 00");
+    /* nothing of it happens when the password is wrong */
+    CONVERSE_WITH(&users, "b> " CONNECT_311, "=login", "b< {ok311}", "b> 82 06 0001 0001 'f' 00",
+                  "b< 90 03 0001 00",
+                  "a> 10 13 0004 'MQTT' 04 c2 0000 0001 'c' 0001 'u' 0001 'x'"
+                  " 30 03 0001 'f'",
+                  "=login", "a< 20 02 00 04", "a.", "b<");
+}
+
+static void test_stranger_who_sends_much_is_left_unread(void **state)
+{
+    char line[3 * 20000 + 100];
+    size_t at = (size_t)snprintf(line, sizeof line, "a> " CONNECT_311);
+    (void)state;
+    for (unsigned i = 0; i < 10000; i++)
+        at += (size_t)snprintf(line + at, sizeof line - at, "c000");
+    CONVERSE_WITH(&users, line, "a|", "a<", "a> c000", "=login", "a-");
+}
+
+static void test_client_that_goes_before_its_password_is_checked_is_forgotten(void **state)
+{
+    (void)state;
+    CONVERSE_WITH(&users, "a> " CONNECT_311, "a!", "b> " CONNECT_5, "=login", "b<", "=login",
+                  "b< {ok5}");
+    /* or is still not checked when all ends */
+    CONVERSE_WITH(&users, "a> " CONNECT_311, "b> " CONNECT_5, "b!");
+}
+
+static void test_login_beyond_the_queue_is_told_that_the_server_is_busy(void **state)
+{
+    static const struct setting short_queue = { .workers = 1,
+                                                .options = "auth_queue 2",
+                                                .users = U_IS_P };
+    (void)state;
+    CONVERSE_WITH(&short_queue, "a> " WRONG_5, "b> " WRONG_5, "c> " CONNECT_5, "c< 20 03 00 89 00",
+                  "c.", "d> " CONNECT_311, "d< 20 02 00 03", "d.", "=login", "c> " CONNECT_5, "c<",
+                  "=login", "=login", "c< {ok5}");
+}
+
+static void test_login_that_is_not_checked_in_time_is_told_that_the_server_is_busy(void **state)
+{
+    (void)state;
+    CONVERSE_WITH(&users, "a> " CONNECT_5, "+9999", "a<", "+500", "a< 20 03 00 89 00", "a.",
+                  "=login");
+}
+
+static void test_password_that_would_exceed_the_memory_limit_is_not_computed(void **state)
+{
+    static const struct setting little = { .workers = 1,
+                                           .options = "memory_limit 1000000000",
+                                           .users = V_IS_Q "big:" BIG };
+    (void)state;
+    CONVERSE_WITH(&little, "a> 10 15 0004 'MQTT' 04 c2 0000 0001 'a' 0003 'big' 0001 'p'", "=login",
+                  "a< 20 02 00 03", "a.",
+                  "b> 10 13 0004 'MQTT' 04 c2 0000 0001 'b' 0001 'v' 0001 'q'", "=login",
+                  "b< {ok311}");
+}
+
+/* ---- after a reload ---- */
+
+static void test_reload_ends_those_whose_entry_has_gone_or_changed(void **state)
+{
+    static const struct setting changed = { .workers = 2,
+                                            .options = "allow_anonymous true",
+                                            .users = U_IS_P V_IS_Q,
+                                            .reloaded = "allow_anonymous false",
+                                            .reloaded_users = U_IS_Q V_IS_Q };
+    (void)state;
+    CONVERSE_WITH(&changed, "b@1", "a> " CONNECT_5, "=login", "a< {ok5}",
+                  "b> 10 14 0004 'MQTT' 05 c2 0000 00 0001 'b' 0001 'v' 0001 'q'", "=login",
+                  "b< {ok5}", "c> {5}", "c< {ok5}", "=reload", "a< e0 01 98", "a.", "b<",
+                  "b> c0 00", "b< d0 00", "c< e0 01 98", "c.",
+                  /* the old password is neither right nor remembered */
+                  "a> " CONNECT_5, "a<", "=login", "a< 20 03 00 86 00", "a.",
+                  "a> 10 14 0004 'MQTT' 05 c2 0000 00 0001 'a' 0001 'u' 0001 'q'", "=login",
+                  "a< {ok5}");
+}
+
+static void test_reload_holds_for_a_login_that_waits(void **state)
+{
+    static const struct setting changed = {
+        .workers = 1, .users = U_IS_P, .reloaded = "allow_anonymous true", .reloaded_users = U_IS_Q
+    };
+    (void)state;
+    CONVERSE_WITH(&changed, "a> " CONNECT_5, "a<", "=reload", "a<", "=login", "a<", "=login",
+                  "a< 20 03 00 86 00", "a.");
+    CONVERSE_WITH(&changed, "a> 10 14 0004 'MQTT' 05 c2 0000 00 0001 'a' 0001 'u' 0001 'q'",
+                  "=reload", "=login", "a<", "=login", "a< {ok5}");
+}
+
+static void test_reload_with_the_same_users_ends_nobody(void **state)
+{
+    static const struct setting same = { .workers = 1,
+                                         .users = U_IS_P,
+                                         .reloaded = "allow_anonymous true",
+                                         .reloaded_users = V_IS_Q U_IS_P };
+    (void)state;
+    CONVERSE_WITH(&same, "a> " CONNECT_5, "=login", "a< {ok5}", "b> {5}", "b< {ok5}", "=reload",
+                  "a<", "a> c0 00", "a< d0 00", "b<", "b> c0 00", "b< d0 00", "c> " CONNECT_5,
+                  "c< {ok5}");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -66,6 +246,19 @@ int main(void)
         cmocka_unit_test(test_login_user_name_as_client_identifier_needs_one),
         cmocka_unit_test(test_login_with_another_prefix_is_refused),
         cmocka_unit_test(test_login_with_an_identifier_of_ours_must_have_the_prefix_as_well),
+        cmocka_unit_test(test_password_that_is_right_lets_in_once_it_is_checked),
+        cmocka_unit_test(test_password_that_is_wrong_and_user_that_is_unknown_are_told_the_same),
+        cmocka_unit_test(test_password_without_a_user_name_is_anonymous),
+        cmocka_unit_test(test_password_that_was_right_is_remembered_and_no_other),
+        cmocka_unit_test(test_packets_behind_connect_wait_for_the_password),
+        cmocka_unit_test(test_stranger_who_sends_much_is_left_unread),
+        cmocka_unit_test(test_client_that_goes_before_its_password_is_checked_is_forgotten),
+        cmocka_unit_test(test_login_beyond_the_queue_is_told_that_the_server_is_busy),
+        cmocka_unit_test(test_login_that_is_not_checked_in_time_is_told_that_the_server_is_busy),
+        cmocka_unit_test(test_password_that_would_exceed_the_memory_limit_is_not_computed),
+        cmocka_unit_test(test_reload_ends_those_whose_entry_has_gone_or_changed),
+        cmocka_unit_test(test_reload_holds_for_a_login_that_waits),
+        cmocka_unit_test(test_reload_with_the_same_users_ends_nobody),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

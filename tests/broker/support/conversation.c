@@ -2,7 +2,11 @@
 /* See conversation.h. One broker a conversation, in the test's own thread. */
 #include "tests/broker/support/conversation.h"
 
+#include "broker/auth/password_file.h"
+#include "broker/auth/pool.h"
+#include "broker/config.h"
 #include "broker/conn_state.h"
+#include "broker/problems.h"
 #include "tests/broker/support/fault_store.h"
 #include "tests/broker/support/world.h"
 
@@ -60,6 +64,7 @@ struct conversation {
     struct fault_store *store;         /* NULL: the memory store */
     uint64_t held_from[FAULT_WORKERS]; /* batches before the last "*hold" */
     bool held;                         /* workers are turned by lines alone */
+    const struct setting *setting;
     struct speaker speakers[PEERS];
 };
 
@@ -192,7 +197,34 @@ static void hear(struct speaker *speaker, const char *line)
     speaker->len = 0;
 }
 
-/* "=hold", "=run", "=01", "=stop": who is turned, and when. */
+/* ---- users ---- */
+
+static void set_users(struct config *config, const char *users)
+{
+    struct problems problems = { 0 };
+    struct listener_config *listener = &config->listeners[0];
+    if (!users)
+        return;
+    listener->password_file = strdup("users");
+    listener->passwords = password_file_parse(span_str(users), "users", &problems);
+    problems_print(&problems, stderr);
+    assert_non_null(listener->passwords);
+}
+
+static void reload(struct conversation *talk)
+{
+    struct problems problems = { 0 };
+    char text[1024];
+    snprintf(text, sizeof text, "listener 1883\n%s", talk->setting->reloaded);
+    struct config *config = config_parse(text, strlen(text), "reloaded", &problems);
+    problems_done(&problems);
+    assert_non_null(config);
+    set_users(config, talk->setting->reloaded_users);
+    broker_reload(talk->world.broker, config);
+    config_unref(config);
+}
+
+/* "=hold", "=run", "=01", "=stop", "=login", "=reload": what happens, and who is turned when. */
 static void turn(struct conversation *talk, const char *what)
 {
     if (strcmp(what, "hold") == 0) {
@@ -201,6 +233,10 @@ static void turn(struct conversation *talk, const char *what)
         talk->held = false;
     } else if (strcmp(what, "stop") == 0) {
         broker_stop(talk->world.broker);
+    } else if (strcmp(what, "login") == 0) {
+        assert_true(pool_work(talk->world.broker->pool));
+    } else if (strcmp(what, "reload") == 0) {
+        reload(talk);
     } else {
         assert_true(talk->held);
         for (; *what; what++) {
@@ -303,6 +339,8 @@ void converse_with(const struct setting *setting, const char *const *lines)
     if (setting->store)
         talk->store = fault_store_new();
     world_init_with(&talk->world, setting->workers, text, talk->store ? &talk->store->store : NULL);
+    talk->setting = setting;
+    set_users(talk->world.config, setting->users);
     if (talk->store)
         talk->store->broker = talk->world.broker;
     for (; *lines; lines++)

@@ -20,6 +20,8 @@
  *     "=0" "=0110"   one turn of worker 0; of these, one after the other
  *     "=run"         all are turned until they are quiet, and again after every line
  *     "=stop"        the broker is told to stop
+ *     "=login"       one password that waits is checked
+ *     "=reload"      what the setting says of a reload becomes the configuration
  *     "*0" "*0 2"    what worker 0 has given to the store is durable; up to its second batch since
  *                    the last "*hold"
  *     "*0! 2"        has failed, up to its second batch
@@ -42,7 +44,10 @@ void converse(const char *options, const char *const *lines);
 struct setting {
     const char *options; /* as for converse() */
     unsigned workers;
-    bool store; /* a fault store, which holds what it is given; else the memory store */
+    bool store;           /* a fault store, which holds what it is given; else the memory store */
+    const char *users;    /* the password file of the listener; NULL: none */
+    const char *reloaded; /* its options after "=reload" */
+    const char *reloaded_users;
 };
 
 void converse_with(const struct setting *setting, const char *const *lines);
