@@ -156,7 +156,9 @@ static void take_help(struct cli *cli, const char *value)
         at += print_option_help(lines + at, sizeof lines - at, &cli_options[i]);
     leave(cli, 0,
           "noctule %s, a broker for MQTT 5.0, 3.1.1 and 3.1.\n\n"
-          "Usage: noctule [-c FILE] [-p PORT] [-v] [-d]\n\n%s\n"
+          "Usage: noctule [-c FILE] [-p PORT] [-v] [-d]\n"
+          "       noctule passwd --help   password files\n"
+          "       noctule bench --help    a load generator\n\n%s\n"
           "Without FILE it listens on the loopback interface: port 1883, and 9001 for WebSocket.\n",
           NOCTULE_VERSION, lines);
 }

@@ -11,6 +11,7 @@
 #include "transport/bench.h"
 #include "transport/cli.h"
 #include "transport/log_output.h"
+#include "transport/passwd.h"
 #include "transport/server.h"
 
 int main(int argc, char *argv[])
@@ -18,6 +19,8 @@ int main(int argc, char *argv[])
     static struct cli cli;
     if (argc > 1 && strcmp(argv[1], "bench") == 0)
         return bench_main(argc - 1, argv + 1);
+    if (argc > 1 && strcmp(argv[1], "passwd") == 0)
+        return passwd_main(argc - 1, argv + 1);
     if (cli_parse(argc, argv, &cli) != CLI_RUN)
         return cli_perform(&cli);
 

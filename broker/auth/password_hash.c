@@ -28,6 +28,7 @@ enum {
     NEW_PBKDF2_ROUNDS = 210000,
     NEW_ARGON2_DIGEST = 32,
     NEW_SHA512_DIGEST = 64,
+    NEW_SHA512_SALT = 12, /* mosquitto reads no other */
 };
 
 /* ---- the spellings --------------------------------------------------------------------------- */
@@ -241,12 +242,15 @@ size_t password_memory(const struct password_hash *hash)
 
 static struct password_hash new_hash(enum password_kind kind, uint32_t rounds)
 {
-    struct password_hash hash = { .kind = (uint8_t)kind, .digest_len = NEW_SHA512_DIGEST };
+    struct password_hash hash = { .kind = (uint8_t)kind,
+                                  .salt_len = NEW_SHA512_SALT,
+                                  .digest_len = NEW_SHA512_DIGEST };
     while (styles[hash.style].kind != kind)
         hash.style++;
     if (kind == PASSWORD_PBKDF2)
         hash.rounds = rounds ? rounds : NEW_PBKDF2_ROUNDS;
     if (kind == PASSWORD_ARGON2ID) {
+        hash.salt_len = PASSWORD_NEW_SALT;
         hash.digest_len = NEW_ARGON2_DIGEST;
         hash.rounds = rounds ? rounds : NEW_ARGON2_ROUNDS;
         hash.memory = NEW_ARGON2_MEMORY;
@@ -264,8 +268,7 @@ enum err password_make(enum password_kind kind, uint32_t rounds, struct span pas
     char digest_text[BASE64_ROOM(PASSWORD_DIGEST_MAX)];
     if (password.len == 0)
         password = span_of("", 0);
-    memcpy(hash.salt, salt, PASSWORD_NEW_SALT);
-    hash.salt_len = PASSWORD_NEW_SALT;
+    memcpy(hash.salt, salt, hash.salt_len);
     if (!digests[kind](&hash, password, hash.digest))
         return ERR_NO_MEMORY;
     if (kind == PASSWORD_ARGON2ID)
