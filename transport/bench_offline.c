@@ -4,8 +4,7 @@
  * messages are queued for them, then they come back and take them. Each session has a topic of its
  * own, and the messages go round. Owns nothing beyond the run.
  *
- *   subscribe, leave ─ come back and leave, with nothing queued ─ publish ─ come back, and listen
- *                      └ what this costs is taken off the draining, so that it is per message
+ *   subscribe, leave ─ publish ─ come back, and listen (coming back is part of the draining)
  */
 #include <errno.h>
 #include <stdio.h>
@@ -70,21 +69,13 @@ static bool end_sessions(struct bench_run *run, uint32_t count)
     return well;
 }
 
-static bool visit_sessions(struct bench_run *run, uint32_t count, uint64_t *ret_cpu)
+static bool come_back(struct bench_run *run, uint32_t index)
 {
-    uint64_t before = bench_process_cpu(run->options->pid);
-
-    for (uint32_t i = 0; i < count; i++) {
-        if (!come(run, i, BENCH_RESUME))
-            return false;
-        bool found = run->clients[i].session_present;
-        if (!leave(run, i) || !found) {
-            fprintf(stderr, "noctule bench: the broker has forgotten a session\n");
-            return false;
-        }
-    }
-    *ret_cpu = bench_process_cpu(run->options->pid) - before;
-    return true;
+    if (!come(run, index, BENCH_RESUME))
+        return false;
+    if (!run->clients[index].session_present)
+        fprintf(stderr, "noctule bench: the broker has forgotten a session\n");
+    return run->clients[index].session_present;
 }
 
 static bool queue_messages(struct bench_run *run, const struct bench_options *options)
@@ -104,8 +95,7 @@ static bool queue_messages(struct bench_run *run, const struct bench_options *op
     return bench_report(options, run->result);
 }
 
-static bool drain_messages(struct bench_run *run, const struct bench_options *options,
-                           uint64_t cpu_of_coming)
+static bool drain_messages(struct bench_run *run, const struct bench_options *options)
 {
     struct bench_result *result = run->result;
 
@@ -115,12 +105,11 @@ static bool drain_messages(struct bench_run *run, const struct bench_options *op
     run->wanted = options->messages;
     bench_run_begin(run);
     for (uint32_t i = 0; i < options->count; i++)
-        if (!come(run, i, BENCH_RESUME) || !bench_run_watch(run, &run->clients[i]))
+        if (!come_back(run, i) || !bench_run_watch(run, &run->clients[i]))
             return false;
     bench_run_listen(run);
     result->what = "offline drain";
     result->memory_units = 0;
-    result->broker_cpu -= cpu_of_coming < result->broker_cpu ? cpu_of_coming : result->broker_cpu;
     /* The time stamp is that of the queueing. */
     memset(&result->latency, 0, sizeof result->latency);
     bool well = bench_report(options, result);
@@ -134,7 +123,6 @@ int bench_run_offline(const struct bench_options *options)
     static struct bench_result result;
     struct bench_options own = *options;
     struct bench_run run;
-    uint64_t cpu_of_coming = 0;
 
     own.subscribers = own.count;
     own.rate = 0;
@@ -143,8 +131,7 @@ int bench_run_offline(const struct bench_options *options)
         own.messages = own.count * PRESET_EACH;
     bool well = bench_run_init(&run, &own, &result);
     bool made = well && make_sessions(&run, own.count);
-    well = made && visit_sessions(&run, own.count, &cpu_of_coming) && queue_messages(&run, &own) &&
-           drain_messages(&run, &own, cpu_of_coming);
+    well = made && queue_messages(&run, &own) && drain_messages(&run, &own);
     if (made && !run.broken)
         well &= end_sessions(&run, own.count);
     bench_run_done(&run);

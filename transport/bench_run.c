@@ -101,11 +101,15 @@ static void publish(struct bench_run *run, struct bench_publisher *publisher, ui
                     uint64_t now)
 {
     uint32_t fits = (uint32_t)(run->room / publisher->size);
+    uint32_t unacknowledged = publisher->sent - publisher->acked;
 
     if (count > publisher->quota - publisher->sent)
         count = publisher->quota - publisher->sent;
     if (count > fits)
         count = fits;
+    /* Open loop: the broker may be late, but an identifier is used once at a time. */
+    if (run->options->qos && count > publisher->client->receive_max - unacknowledged)
+        count = publisher->client->receive_max - unacknowledged;
     if (count == 0 || publisher->client->rest_len)
         return;
     for (uint32_t i = 0; i < count; i++)
