@@ -357,13 +357,34 @@ static size_t drain_unfinished(struct conn *conn, uint8_t *buf, size_t room)
 
 enum sent { SENT, NO_ROOM, TOO_LARGE };
 
+/* The message's own frame, when that is what this client gets: version 3, and an identifier or none
+ * as when it was published. Returns its size, or 0. */
+static size_t copy_frame(const struct conn *conn, const struct delivery *delivery, uint16_t id,
+                         uint8_t *out, size_t room)
+{
+    const struct message *message = delivery->message;
+    struct span frame = message_frame(message);
+    if (conn->version == MQTT_V5 || (delivery->qos > 0) != (message->qos > 0) || frame.len > room ||
+        frame.len > conn->max_packet)
+        return 0;
+    memcpy(out, frame.data, frame.len);
+    out[0] = (uint8_t)(MQTT_PUBLISH << 4 | (delivery->flags & DELIVERY_BEGUN ? 8 : 0) |
+                       delivery->qos << 1 | (delivery->flags & DELIVERY_RETAIN ? 1 : 0));
+    if (delivery->qos > 0) {
+        uint8_t *at = out + frame.len - message->payload_len;
+        at[-2] = (uint8_t)(id >> 8);
+        at[-1] = (uint8_t)id;
+    }
+    return frame.len;
+}
+
 /*
  * Encodes one PUBLISH with its packet identifier if the room allows it (or begins it, when it is
  * larger than any room and the buffer is still empty). What is too large for the client is not sent
  * [MQTT5-3.1.2-24].
  */
-static enum sent send_publish(struct conn *conn, const struct delivery *delivery, uint16_t id,
-                              struct mqtt_writer *w, uint64_t now)
+static enum sent encode_publish(struct conn *conn, const struct delivery *delivery, uint16_t id,
+                                struct mqtt_writer *w, uint64_t now)
 {
     struct mqtt_delivery out = describe(conn, delivery, now);
     size_t room = w->room - w->len;
@@ -381,9 +402,20 @@ static enum sent send_publish(struct conn *conn, const struct delivery *delivery
             return TOO_LARGE;
     } else
         w->len += mqtt_encode_publish(&out, 0, w->out + w->len, room);
+    return SENT;
+}
+
+static enum sent send_publish(struct conn *conn, const struct delivery *delivery, uint16_t id,
+                              struct mqtt_writer *w, uint64_t now)
+{
+    size_t copied = copy_frame(conn, delivery, id, w->out + w->len, w->room - w->len);
+    w->len += copied;
+    enum sent sent = copied ? SENT : encode_publish(conn, delivery, id, w, now);
+    if (sent != SENT)
+        return sent;
     STAT_ADD(&conn->worker->stats, packets_sent, 1);
     STAT_ADD(&conn->worker->stats, publish_sent, 1);
-    STAT_ADD(&conn->worker->stats, publish_bytes_sent, message_payload(delivery->message).len);
+    STAT_ADD(&conn->worker->stats, publish_bytes_sent, delivery->message->payload_len);
     return SENT;
 }
 

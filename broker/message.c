@@ -6,17 +6,8 @@
 #include "broker/message.h"
 
 #include "broker/err.h"
+#include "broker/slab.h"
 #include "broker/store/store.h"
-
-#include <stdlib.h>
-
-/* What a publication and a will have in common. */
-struct source {
-    struct span topic, payload, raw_properties;
-    const struct mqtt_properties *props;
-    uint8_t qos;
-    bool retain;
-};
 
 static uint64_t expires_at(const struct mqtt_properties *props, uint64_t now)
 {
@@ -26,64 +17,102 @@ static uint64_t expires_at(const struct mqtt_properties *props, uint64_t now)
     return at ? at : 1; /* 0 would mean never */
 }
 
-static struct message *make(const struct source *source, uint64_t now)
+/* The frame's first bytes, up to the topic. */
+static size_t put_head(uint8_t *out, uint8_t qos, size_t body_len, size_t topic_len)
 {
-    size_t topic_len = source->topic.len, payload_len = source->payload.len;
-    struct message *message = malloc(sizeof *message + topic_len + source->raw_properties.len +
-                                     payload_len);
+    uint8_t *at = out;
+    *at++ = (uint8_t)(MQTT_PUBLISH << 4 | qos << 1);
+    for (; body_len > 0x7F; body_len >>= 7)
+        *at++ = (uint8_t)(body_len | 0x80);
+    *at++ = (uint8_t)body_len;
+    *at++ = (uint8_t)(topic_len >> 8);
+    *at++ = (uint8_t)topic_len;
+    return (size_t)(at - out);
+}
+
+/* `forward_max`: room for the properties, which the caller writes. NULL: no memory. */
+static struct message *make(const struct message_parts *parts, size_t forward_max)
+{
+    size_t topic_len = parts->topic.len, payload_len = parts->payload.len;
+    size_t id_len = parts->qos ? 2 : 0, body_len = 2 + topic_len + id_len + payload_len;
+    size_t size = sizeof(struct message) + MQTT_MAX_FIXED_HEADER + body_len + forward_max;
+    if (body_len > MQTT_MAX_REMAINING)
+        return NULL; /* with the topic that an alias stood for it is more than a packet can be */
+    struct message *message = slab_alloc(size);
     if (!message)
         return NULL;
     atomic_init(&message->refs, 1);
     message->topic_len = (uint32_t)topic_len;
     message->payload_len = (uint32_t)payload_len;
     message->forward_len = 0;
-    message->expires = expires_at(source->props, now);
-    message->qos = source->qos;
-    message->retain = source->retain;
+    message->size = (uint32_t)size;
+    message->expires = parts->expires;
+    message->qos = parts->qos;
+    message->retain = parts->retain;
     message->stored = NULL;
-    uint8_t *at = message->bytes;
+    message->head_len = (uint8_t)put_head(message->bytes, parts->qos, body_len, topic_len);
+    uint8_t *at = message->bytes + message->head_len;
     if (topic_len)
-        memcpy(at, source->topic.data, topic_len);
+        memcpy(at, parts->topic.data, topic_len);
     at += topic_len;
-    if (source->raw_properties.len) {
-        message->forward_len = (uint32_t)mqtt_properties_forward(source->raw_properties, at);
-        at += message->forward_len;
-    }
+    if (id_len)
+        at[0] = at[1] = 0;
+    at += id_len;
     if (payload_len)
-        memcpy(at, source->payload.data, payload_len);
+        memcpy(at, parts->payload.data, payload_len);
+    return message;
+}
+
+static uint8_t *forward_at(struct message *message)
+{
+    return message->bytes + message_frame(message).len;
+}
+
+struct message *message_from_parts(const struct message_parts *parts)
+{
+    struct message *message = make(parts, parts->forward.len);
+    if (!message)
+        return NULL;
+    message->forward_len = (uint32_t)parts->forward.len;
+    if (parts->forward.len)
+        memcpy(forward_at(message), parts->forward.data, parts->forward.len);
+    return message;
+}
+
+/* The same with properties as they came. */
+static struct message *from_packet(const struct message_parts *parts, struct span properties)
+{
+    struct message *message = make(parts, properties.len);
+    if (message && properties.len)
+        message->forward_len = (uint32_t)mqtt_properties_forward(properties, forward_at(message));
     return message;
 }
 
 struct message *message_new(const struct mqtt_publish *publish, struct span topic, uint64_t now)
 {
-    return make(&(struct source){ .topic = topic,
-                                  .payload = publish->payload,
-                                  .raw_properties = publish->raw_properties,
-                                  .props = &publish->props,
-                                  .qos = publish->qos,
-                                  .retain = publish->retain },
-                now);
+    return from_packet(&(struct message_parts){ .topic = topic,
+                                                .payload = publish->payload,
+                                                .expires = expires_at(&publish->props, now),
+                                                .qos = publish->qos,
+                                                .retain = publish->retain },
+                       publish->raw_properties);
 }
 
 struct message *message_from_will(const struct mqtt_will *will)
 {
-    return make(&(struct source){ .topic = will->topic,
-                                  .payload = will->payload,
-                                  .raw_properties = will->raw_properties,
-                                  .props = &will->props,
-                                  .qos = will->qos,
-                                  .retain = will->retain },
-                0); /* whoever sends it adds the time */
+    return from_packet(&(struct message_parts){ .topic = will->topic,
+                                                .payload = will->payload,
+                                                .expires = expires_at(
+                                                    &will->props, 0), /* its sender adds the time */
+                                                .qos = will->qos,
+                                                .retain = will->retain },
+                       will->raw_properties);
 }
 
 struct message *message_from_text(const char *topic, const char *payload, bool retain)
 {
-    static const struct mqtt_properties none;
-    struct message *message = make(&(struct source){ .topic = span_str(topic),
-                                                     .payload = span_str(payload),
-                                                     .props = &none,
-                                                     .retain = retain },
-                                   0);
+    struct message *message = message_from_parts(&(struct message_parts){
+        .topic = span_str(topic), .payload = span_str(payload), .retain = retain });
     CHECK(message); /* no peer chose its size */
     return message;
 }
@@ -96,9 +125,13 @@ struct message *message_ref(struct message *message)
 
 void message_unref(struct message *message)
 {
-    /* acq_rel: what other holders read happens before the memory is given back */
-    if (message && atomic_fetch_sub_explicit(&message->refs, 1, memory_order_acq_rel) == 1) {
-        stored_free(message->stored);
-        free(message);
-    }
+    if (!message)
+        return;
+    /* Alone, nobody else can take a reference. Both orders: what other holders have read happens
+     * before the memory is given back. */
+    if (atomic_load_explicit(&message->refs, memory_order_acquire) != 1 &&
+        atomic_fetch_sub_explicit(&message->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    stored_free(message->stored);
+    slab_free(message, message->size);
 }

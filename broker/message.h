@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * A message: what was published, made once, immutable, counted, one allocation. Every queue that
- * holds it has a reference.
+ * holds it has a reference. It keeps the PUBLISH as a version 3 client gets it at the message's own
+ * QoS, so that such a delivery is one copy and a patched identifier:
  *
- *     struct message | topic | forwarded properties | payload
+ *     struct message | frame: header, topic, identifier if QoS > 0, payload | forwarded properties
  */
 #pragma once
 
@@ -19,6 +20,8 @@ struct message {
     uint32_t forward_len; /* (i) */
     uint32_t payload_len; /* (i) */
     uint64_t expires;     /* (i) milliseconds since 1970, 0 never */
+    uint32_t size;        /* (i) of the allocation */
+    uint8_t head_len;     /* (i) of the frame, up to its topic */
     uint8_t qos;          /* (i) as published */
     bool retain;          /* (i) as published */
     struct stored
@@ -26,11 +29,22 @@ struct message {
     uint8_t bytes[]; /* (i) */
 };
 
+/* What a message is made of. */
+struct message_parts {
+    struct span topic, payload;
+    struct span forward; /* from mqtt_properties_forward() */
+    uint64_t expires;
+    uint8_t qos;
+    bool retain;
+};
+
+/* Each with one reference; NULL: no memory. */
+struct message *message_from_parts(const struct message_parts *parts);
 /* A copy of a checked PUBLISH whose topic is known (`topic`, as an alias leaves the packet's
- * empty), with one reference. NULL: no memory. */
+ * empty). */
 struct message *message_new(const struct mqtt_publish *publish, struct span topic, uint64_t now);
 /* The same from a will, whose `expires` is a duration until it is sent (nobody else sees it
- * before); from plain text, for what the broker says itself. */
+ * before); from plain text, for what the broker says itself: never NULL. */
 struct message *message_from_will(const struct mqtt_will *will);
 struct message *message_from_text(const char *topic, const char *payload, bool retain);
 
@@ -39,18 +53,25 @@ void message_unref(struct message *message);          /* the last one frees; NUL
 
 static inline struct span message_topic(const struct message *message)
 {
-    return span_of(message->bytes, message->topic_len);
-}
-
-static inline struct span message_forward(const struct message *message)
-{
-    return span_of(message->bytes + message->topic_len, message->forward_len);
+    return span_of(message->bytes + message->head_len, message->topic_len);
 }
 
 static inline struct span message_payload(const struct message *message)
 {
-    return span_of(message->bytes + message->topic_len + message->forward_len,
-                   message->payload_len);
+    size_t before = (size_t)message->head_len + message->topic_len + (message->qos ? 2 : 0);
+    return span_of(message->bytes + before, message->payload_len);
+}
+
+static inline struct span message_frame(const struct message *message)
+{
+    struct span payload = message_payload(message);
+    return span_of(message->bytes, (size_t)(payload.data - message->bytes) + payload.len);
+}
+
+static inline struct span message_forward(const struct message *message)
+{
+    struct span payload = message_payload(message);
+    return span_of(payload.data + payload.len, message->forward_len);
 }
 
 /* Bytes that it counts in a queue: topic, properties and payload. */

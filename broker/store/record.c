@@ -46,8 +46,9 @@ void message_record_encode(const struct message *message, uint8_t *out)
     out = put_u32(out, message->forward_len);
     out = put_u32(out, message->payload_len);
     out = put_u64(out, message->expires);
-    put_span(out, span_of(message->bytes, (size_t)message->topic_len + message->forward_len +
-                                              message->payload_len));
+    out = put_span(out, message_topic(message));
+    out = put_span(out, message_forward(message));
+    put_span(out, message_payload(message));
 }
 
 /* Only what is forwarded may stand there; the sender of a delivery adds the others. */
@@ -63,31 +64,26 @@ static bool forward_valid(struct span forward)
            (props.present & ~travels) == 0;
 }
 
-/* The parts of a message record; every one is checked. */
-struct message_parts {
-    uint8_t flags;
-    uint64_t expires;
-    struct span topic, forward, payload, all;
-};
-
 static bool take_message(struct span in, struct message_parts *ret)
 {
-    uint8_t version;
+    uint8_t version, flags;
     uint16_t topic_len;
     uint32_t forward_len, payload_len;
-    struct message_parts parts = { .flags = 0 };
-    if (!take_u8(&in, &version) || version != VERSION || !take_u8(&in, &parts.flags) ||
+    struct message_parts parts = { .expires = 0 };
+    if (!take_u8(&in, &version) || version != VERSION || !take_u8(&in, &flags) ||
         !take_u16(&in, &topic_len) || !take_u32(&in, &forward_len) ||
         !take_u32(&in, &payload_len) || !take_u64(&in, &parts.expires))
         return false;
-    parts.all = in;
+    size_t all = in.len;
     if (!take_span(&in, topic_len, &parts.topic) || !take_span(&in, forward_len, &parts.forward) ||
         !take_span(&in, payload_len, &parts.payload) || in.len != 0)
         return false;
-    if ((parts.flags & ~MESSAGE_FLAGS) || (parts.flags & MESSAGE_QOS) > 2 ||
-        parts.all.len > MQTT_MAX_REMAINING || !mqtt_utf8_valid(parts.topic) ||
-        !mqtt_topic_name_valid(parts.topic) || !forward_valid(parts.forward))
+    if ((flags & ~MESSAGE_FLAGS) || (flags & MESSAGE_QOS) > 2 || all > MQTT_MAX_REMAINING ||
+        !mqtt_utf8_valid(parts.topic) || !mqtt_topic_name_valid(parts.topic) ||
+        !forward_valid(parts.forward))
         return false;
+    parts.qos = flags & MESSAGE_QOS;
+    parts.retain = (flags & MESSAGE_RETAIN) != 0;
     *ret = parts;
     return true;
 }
@@ -99,20 +95,9 @@ struct message *message_record_decode(struct span bytes)
         errno = EBADMSG;
         return NULL;
     }
-    struct message *message = malloc(sizeof *message + parts.all.len);
-    if (!message) {
+    struct message *message = message_from_parts(&parts);
+    if (!message)
         errno = ENOMEM;
-        return NULL;
-    }
-    atomic_init(&message->refs, 1);
-    message->topic_len = (uint32_t)parts.topic.len;
-    message->forward_len = (uint32_t)parts.forward.len;
-    message->payload_len = (uint32_t)parts.payload.len;
-    message->expires = parts.expires;
-    message->qos = parts.flags & MESSAGE_QOS;
-    message->retain = (parts.flags & MESSAGE_RETAIN) != 0;
-    message->stored = NULL;
-    put_span(message->bytes, parts.all);
     return message;
 }
 

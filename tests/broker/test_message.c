@@ -33,6 +33,42 @@ static void test_message_from_publish_keeps_what_is_forwarded(void **state) /* [
     message_unref(message);
 }
 
+static void test_message_frame_is_the_publish_of_version_3(void **state)
+{
+    struct mqtt_publish publish;
+    (void)state;
+    assert_int_equal(mqtt_decode_publish(0x3, SPAN("\0\1t\0\7\5\x26\0\0\0\0hi"), MQTT_V5, &publish),
+                     MQTT_SUCCESS);
+    struct message *message = message_new(&publish, publish.topic, 0);
+    assert_non_null(message);
+    /* the identifier is each delivery's own */
+    assert_true(span_equal(message_frame(message), SPAN("\x32\7\0\1t\0\0hi")));
+    assert_true(span_equal(message_forward(message), SPAN("\x26\0\0\0\0")));
+    message_unref(message);
+}
+
+static void test_message_frame_has_a_length_of_several_bytes(void **state)
+{
+    static const uint8_t payload[200000];
+    const struct mqtt_publish publish = { .payload = span_of(payload, sizeof payload) };
+    (void)state;
+    struct message *message = message_new(&publish, SPAN("long"), 0);
+    assert_non_null(message);
+    struct span frame = message_frame(message);
+    assert_int_equal(frame.len, 4 + 2 + 4 + sizeof payload);
+    assert_memory_equal(frame.data, "\x30\xC6\x9A\x0C\0\4long", 10);
+    assert_int_equal(message_payload(message).len, sizeof payload);
+    message_unref(message);
+}
+
+/* A topic that an alias stands for, and the largest packet: nobody could be sent that. */
+static void test_message_larger_than_any_packet_is_not_made(void **state)
+{
+    const struct mqtt_publish publish = { .payload = span_of("", MQTT_MAX_REMAINING - 4) };
+    (void)state;
+    assert_null(message_new(&publish, SPAN("topic"), 0));
+}
+
 static void test_message_topic_comes_from_the_alias(void **state)
 {
     struct mqtt_publish publish;
@@ -122,6 +158,9 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_message_from_publish_keeps_what_is_forwarded),
+        cmocka_unit_test(test_message_frame_is_the_publish_of_version_3),
+        cmocka_unit_test(test_message_frame_has_a_length_of_several_bytes),
+        cmocka_unit_test(test_message_larger_than_any_packet_is_not_made),
         cmocka_unit_test(test_message_topic_comes_from_the_alias),
         cmocka_unit_test(test_message_with_expiry_0_expires_at_once),
         cmocka_unit_test(test_message_from_will_keeps_expiry_as_a_duration),
