@@ -184,6 +184,24 @@ static void test_mail_that_is_not_taken_in_stops_its_publishers(void **state)
     world_done(&world);
 }
 
+static void test_queue_that_fills_up_is_drained_in_mid_turn(void **state)
+{ /* one turn brings more than a queue may hold, and the socket is free: nothing is dropped */
+    (void)state;
+    struct world world = { 0 };
+    struct peer publisher = { 0 }, subscriber = { 0 };
+    world_init(&world, 1, OPTIONS "max_queued_messages 1000\n");
+    peer_connect(&publisher, &world, "p", &(struct connect_options){ 0 });
+    peer_connect(&subscriber, &world, "s", &(struct connect_options){ 0 });
+    peer_subscribe(&subscriber, "t", 0, 0);
+    for (unsigned i = 0; i < SLICE; i++)
+        peer_feed(&publisher, span_of("\x30\x05\0\1t\0x", 7));
+    world_run(&world);
+    assert_int_equal(subscriber.count, SLICE);
+    peer_done(&publisher);
+    peer_done(&subscriber);
+    world_done(&world);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -196,6 +214,7 @@ int main(void)
         cmocka_unit_test(test_promised_packet_that_is_too_large_is_refused_at_its_header),
         cmocka_unit_test(test_suback_larger_than_a_buffer_leaves_whole),
         cmocka_unit_test(test_mail_that_is_not_taken_in_stops_its_publishers),
+        cmocka_unit_test(test_queue_that_fills_up_is_drained_in_mid_turn),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -204,6 +204,9 @@ static void test_group_member_full_of_other_messages_is_passed_over(void **state
     publish_numbers(f, 7, 3);
     assert_int_equal(peer_unseen(&f->a), 2);
     assert_int_equal(peer_unseen(&f->b), 4);
+    peer_publish(&f->publisher, "other", "x", 1, false); /* takes the next place that is free */
+    publish_numbers(f, 0, 2);
+    assert_int_equal(peer_unseen(&f->b), 6);
 }
 
 static void test_group_member_full_of_another_groups_messages_is_passed_over(void **state)

@@ -38,6 +38,8 @@ def is_sanitized():
 SANITIZED = is_sanitized()
 SCALE = float(os.environ.get("NOCTULE_SCALE", "0.2" if SANITIZED else "1"))
 PATIENCE = 6 if SANITIZED or SCALE < 1 else 1
+# Seconds without a byte after which a load is given up: what is missing will not come any more.
+STALL = float(os.environ.get("NOCTULE_STALL", 30 * PATIENCE))
 
 # Set by the runner: a folder for all tests of a run, and one for the test that runs now.
 RUN_DIR = os.environ.get("NOCTULE_E2E_RUN_DIR", "/tmp")

@@ -189,6 +189,7 @@ class Receiver(Peer):
             at = end
         del buffer[:at]
         self.out += b"".join(replies)
+        self.tally.check(self.name)
 
     def is_done(self):
         return not self.open and self.finished(self.tally)
@@ -210,8 +211,9 @@ class Receiver(Peer):
 
 
 def drive(peers, seconds):
-    """Run the peers until all are done."""
-    deadline = time.monotonic() + seconds * harness.PATIENCE
+    """Run the peers until all are done, or one has made out a mistake."""
+    started = time.monotonic()
+    deadline, stalled = started + seconds * harness.PATIENCE, started + harness.STALL
     selector = selectors.DefaultSelector()
     wanted = {}
     for peer in peers:
@@ -228,12 +230,13 @@ def drive(peers, seconds):
                 wanted[peer] = events
         if all(not peer.out and peer.is_done() for peer in peers):
             return
-        if time.monotonic() > deadline:
+        now = time.monotonic()
+        if now > min(deadline, stalled):
             unfinished = [peer.state() for peer in peers if peer.out or not peer.is_done()]
-            raise harness.Timeout(f"not done after {seconds * harness.PATIENCE} s: "
-                                  + "; ".join(unfinished))
+            raise harness.Timeout(f"not done after {now - started:.0f} s: " + "; ".join(unfinished))
         ready = []
         for key, events in selector.select(timeout=1):
+            stalled = now + harness.STALL
             if events & selectors.EVENT_READ:
                 key.data.on_readable()
             ready.append(key.data)

@@ -1,0 +1,300 @@
+# SPDX-License-Identifier: MIT
+"""The rules that tests/controls/run switches off, each at the level where that is cheapest."""
+
+import collections
+
+Rule = collections.namedtuple("Rule", "file text instead unit end_to_end")
+
+
+def unit(file, text, instead, *tests):
+    """Each of these must fail: `program`, or `program:part of a test's name`."""
+    return Rule(file, text, instead, ["broker_test_" + test for test in tests], [])
+
+
+def end_to_end(file, text, instead, *tests):
+    return Rule(file, text, instead, [], list(tests))
+
+
+RULES = {
+    # ---- the fence --------------------------------------------------------------------------------
+    "a session is handed over after the fence": unit(
+        "broker/takeover.c",
+        "        fence_start(worker, &claim->fence, now);",
+        "        claim->fence.worker = worker; hand_over(&claim->fence, now);",
+        "takeover", "interleavings:takeover"),
+    "a session is freed after the fence": unit(
+        "broker/session.c",
+        "    fence_start(worker, &funeral->fence, now);",
+        "    funeral->fence.worker = worker; bury(&funeral->fence, now);",
+        "interleavings:session_end"),
+    "a group is freed after the fence": unit(
+        "broker/group_member.c",
+        "    fence_start(worker, &group->fence, now);",
+        "    bury(&group->fence, now);",
+        "interleavings:session_end"),
+    "the answer to a fence goes behind what was collected": unit(
+        "broker/worker.c",
+        "    worker_post(worker, fence->worker,\n"
+        "                &(struct mail){ .kind = MAIL_FENCE_ANSWER, .target = fence });",
+        "    worker_post_now(fence->worker,\n"
+        "                &(struct mail){ .kind = MAIL_FENCE_ANSWER, .target = fence }, 1);",
+        "interleavings"),
+
+    # ---- takeover ---------------------------------------------------------------------------------
+    "what arrives before the session is held for it": unit(
+        "broker/takeover.c",
+        "if (owner == worker && session->arriving)",
+        "if (0)",
+        "takeover", "interleavings:takeover"),
+    "what still arrives at the old owner goes along": unit(
+        "broker/takeover.c",
+        "else if (owner == worker || session->phase == SESSION_LEAVING)",
+        "else if (owner == worker)",
+        "takeover", "interleavings:takeover"),
+    "claims queue at a session that is on its way": unit(
+        "broker/takeover.c",
+        "    if (session->arriving) {",
+        "    if (0) {",
+        "takeover", "interleavings"),
+    "the old connection ends before the session goes": unit(
+        "broker/takeover.c",
+        "session->phase == SESSION_ACTIVE && session->conn",
+        "0",
+        "takeover", "interleavings:takeover"),
+    "unreleased packet identifiers are remembered": unit(
+        "broker/session.c",
+        "return qos2_find(session, id) != UINT32_MAX;",
+        "return false && qos2_find(session, id);",
+        "takeover", "interleavings:takeover", "store_seam"),
+
+    # ---- offer ------------------------------------------------------------------------------------
+    "overlapping subscriptions are one delivery": unit(
+        "broker/router.c",
+        "            if (found->at[end].subscriber != found->at[first].subscriber)\n"
+        "                break;",
+        "            break;",
+        "router"),
+    "of the highest QoS": unit(
+        "broker/router.c",
+        "(a & MQTT_SUB_QOS) > (b & MQTT_SUB_QOS) ? a & MQTT_SUB_QOS :",
+        "",
+        "router"),
+    "with all subscription identifiers": unit(
+        "broker/router.c",
+        "        hit.ids = sub_ids_new(ids, id_count);",
+        "        hit.sub_id = ids[0];",
+        "router"),
+    "with the retain flag if any of them wants it": unit(
+        "broker/router.c",
+        "((a | b) & MQTT_SUB_RETAIN_AS_PUBLISHED)",
+        "(b & MQTT_SUB_RETAIN_AS_PUBLISHED)",
+        "router"),
+    "without those with No Local": unit(
+        "broker/router.c",
+        "if (skip && (entries[i].options & MQTT_SUB_NO_LOCAL))",
+        "if (0)",
+        "router"),
+    "a change of subscriptions makes cached matches stale": unit(
+        "broker/match_cache.c",
+        "slot->result && slot->generation == generation &&",
+        "slot->result &&",
+        "router", "interleavings:session_end"),
+
+    # ---- the ready list ---------------------------------------------------------------------------
+    "a connection is on the ready list once": unit(
+        "broker/worker.c",
+        "    if (!list_linked(&conn->ready_node))\n",
+        "",
+        "publish"),
+    "an empty queue does not decide about the ready list": unit(
+        "broker/worker.c",
+        "    if (!list_linked(&conn->ready_node))\n",
+        "    if (!list_linked(&conn->ready_node) &&\n"
+        "        !(conn->session && conn->session->queue.count > 1))\n",
+        "session"),
+
+    # ---- retained ---------------------------------------------------------------------------------
+    "mail goes before a slice of retained messages": unit(
+        "broker/retained.c",
+        "    worker_take_in(worker);\n",
+        "",
+        "retained"),
+
+    # ---- shared groups ----------------------------------------------------------------------------
+    "a member that is full is passed over": unit(
+        "broker/group.c",
+        "if (++member->outstanding < member->places)",
+        "if (++member->outstanding, true)",
+        "group:full_member_is_passed"),
+    "a member that stays full is passed over": unit(
+        "broker/group.c",
+        "member->outstanding < member->places;",
+        "member->places > 0;",
+        "group:full_of_other"),
+    "a member's room is what the rest of its session leaves": unit(
+        "broker/group_member.c",
+        "return others < window ? window - others : 0;",
+        "return others < window ? window : window;",
+        "group:full_of_other", "group:full_of_another"),
+    "what a leaving member has not acknowledged goes to another": unit(
+        "broker/session.c",
+        "    give_back(worker, session);",
+        "    (void)give_back;",
+        "group", "group_interleavings:each_message"),
+    "a QoS 2 delivery that has begun stays with its session": unit(
+        "broker/session.c",
+        "entry->state != AWAIT_PUBACK ||",
+        "entry->state == INFLIGHT_FREE ||",
+        "group:qos2", "group_interleavings:each_message"),
+    "what comes for a member that has gone goes back": unit(
+        "broker/session.c",
+        "if (delivery->flags & DELIVERY_SHARED && (offline || session->phase != SESSION_ACTIVE))",
+        "if (0)",
+        "group_interleavings:each_message"),
+    "what waits at a group goes first": unit(
+        "broker/group.c",
+        "if (group->queue.count == 0 && !list_empty(&group->free_members))",
+        "if (!list_empty(&group->free_members))",
+        "group_interleavings:order"),
+    "a member's granted QoS holds": unit(
+        "broker/group.c",
+        "delivery->qos < granted ? delivery->qos : granted",
+        "delivery->qos",
+        "group:granted_qos"),
+    "a message that was refused goes to nobody else": unit(
+        "broker/conn_in.c",
+        "if (move == RELEASE && ack.reason >= MQTT_UNSPECIFIED_ERROR)\n        move = FINISH;",
+        "if (ack.reason >= MQTT_UNSPECIFIED_ERROR)\n        move = REJECT;",
+        "group:refused", "group_interleavings:each_message"),
+    "a group waits for members that are away": unit(
+        "broker/group.c",
+        "return group->online || (group->members &&",
+        "return group->online || (0 &&",
+        "group:persistent", "group_interleavings:each_message"),
+    "a shared subscription gets no retained messages": unit(
+        "broker/conn_in.c",
+        "if (!shared && wants_retained(",
+        "if (wants_retained(",
+        "group:retained_message"),
+
+    # ---- acknowledgements and the store -----------------------------------------------------------
+    "answers leave in their order, each when its condition holds": unit(
+        "broker/conn_out.c",
+        "        if (reply->wait > conn->worker->durable)\n            break;\n",
+        "",
+        "store_seam"),
+    "a message that was refused is forgotten": unit(
+        "broker/conn_out.c",
+        "        worker_forget_pending(conn->worker, conn->session, after, upto);",
+        "        (void)0;",
+        "store_seam"),
+    "what cannot say no never leaves": unit(
+        "broker/conn_out.c",
+        "    reply->wait = can ? 0 : UINT64_MAX;",
+        "    reply->wait = 0;",
+        "store_seam"),
+    "what waits for a store that is late is refused in time": unit(
+        "broker/worker.c",
+        "    late_watch(worker, now);\n",
+        "",
+        "store_seam:late"),
+    "a client is left unread at its limit": unit(
+        "broker/conn_out.c",
+        "return stuck && line->count >= limit;",
+        "return stuck && line->count >= limit && 0;",
+        "store_seam:unread"),
+    "keep-alive stands still while a client is left unread": unit(
+        "broker/conn.c",
+        "if (conn->keep_alive == 0 || conn->paused)",
+        "if (conn->keep_alive == 0)",
+        "store_seam:unread"),
+
+    # ---- bounds -----------------------------------------------------------------------------------
+    "a queue that fills up is drained in mid-turn": unit(
+        "broker/session.c",
+        "session->queue.count >= EARLY_DRAIN && can_drain(session)",
+        "0 && can_drain(session)",
+        "bounds:mid_turn"),
+    "what comes behind CONNECT is held until the session has come": unit(
+        "broker/conn.c",
+        "            hold(conn, rest, now);\n",
+        "            (void)hold;\n",
+        "connect"),
+    "full mailboxes stop publishers": unit(
+        "broker/worker.c",
+        "            worker->congested = true;",
+        "            (void)0;",
+        "bounds"),
+    "a queue is bounded": unit(
+        "broker/worker.c",
+        "waiting < config->max_queued_messages)",
+        "true)",
+        "session:full"),
+    "QoS 0 displaces nothing that was promised": unit(
+        "broker/worker.c",
+        "delivery->qos ? queue->count - queue->qos0_count : queue->count",
+        "queue->count",
+        "session"),
+    "a socket that takes nothing is given up": unit(
+        "broker/conn.c",
+        "    if (choked_ends(conn) <= now) {",
+        "    if (0) {",
+        "bounds:write_timeout"),
+    "locks are taken in their order": unit(
+        "broker/locks.c",
+        "    CHECK(ranks >> ((unsigned)rank + same) == 0);\n",
+        "    (void)0;\n",
+        "locks"),
+
+    # ---- under load, across workers ---------------------------------------------------------------
+    "mail keeps its order": end_to_end(
+        "broker/worker.c",
+        "mails_add(&target->mailbox.mails, &mail[i]);",
+        "mails_add(&target->mailbox.mails, &mail[count - 1 - i]);",
+        "order.plain_wildcard_and_shared-1-2", "order.plain_wildcard_and_shared-2-4"),
+    "a queue that grows keeps its order": end_to_end(
+        "broker/queue.c",
+        "memcpy(grown + until_end, queue->ring, queue->head * sizeof *grown);",
+        "memcpy(grown + until_end, queue->ring, (queue->head / 2) * sizeof *grown);",
+        "order.plain_wildcard_and_shared-0-1"),
+    "what waits at a group keeps its place": end_to_end(
+        "broker/group.c",
+        "if (group->queue.count == 0 && !list_empty(&group->free_members))",
+        "if (!list_empty(&group->free_members))",
+        "order.plain_wildcard_and_shared-1-2"),
+    "a session that has ended is in nobody's way": end_to_end(
+        "broker/session.c",
+        "    unsubscribe_all(worker, session);\n",
+        "    (void)unsubscribe_all;\n",
+        "order.connections_come_and_go-1", "order.connections_come_and_go-4"),
+    "a session that has ended stays until the fence": end_to_end(
+        "broker/session.c",
+        "    fence_start(worker, &funeral->fence, now);",
+        "    funeral->fence.worker = worker; bury(&funeral->fence, now);",
+        "order.connections_come_and_go-4"),
+    "a takeover waits for the fence": end_to_end(
+        "broker/takeover.c",
+        "        fence_start(worker, &claim->fence, now);",
+        "        claim->fence.worker = worker; hand_over(&claim->fence, now);",
+        "order.storm_of_takeovers-4"),
+    "a takeover keeps the identifiers of QoS 2": end_to_end(
+        "broker/session.c",
+        "return qos2_find(session, id) != UINT32_MAX;",
+        "return false && qos2_find(session, id);",
+        "order.storm_of_takeovers-5"),
+    "a retained message is posted under its shard's lock": end_to_end(
+        "broker/router.c",
+        "    uint32_t hits = offer_to_all(worker, route, &own);\n",
+        "    retained_unlock(shard);\n"
+        "    extern int sched_yield(void);\n"
+        "    for (int i = 0; i < 20; i++)\n"
+        "        (void)sched_yield();\n"
+        "    uint32_t hits = offer_to_all(worker, route, &own);\n"
+        "    shard = retained_lock(retained, message_topic(route->message));\n",
+        "order.retained_topic_under_two_publishers-1-4"),
+    "mail goes before a worker's own retained messages": end_to_end(
+        "broker/router.c",
+        "    worker_take_in(worker);\n",
+        "",
+        "order.retained_topic_under_two_publishers-1-2"),
+}
