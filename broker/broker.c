@@ -48,7 +48,7 @@ struct broker *broker_new(struct config *config, unsigned workers, const struct 
 
 /* Without threads: lets mail that is on its way arrive, so that fences pass and sessions that
  * have ended are freed. */
-static void settle(struct broker *broker)
+void broker_settle(struct broker *broker)
 {
     bool more = true;
     for (unsigned round = 0; more && round < SETTLE_ROUNDS; round++) {
@@ -66,7 +66,7 @@ static void settle(struct broker *broker)
 void broker_free(struct broker *broker)
 {
     pool_free(broker->pool);
-    settle(broker);
+    broker_settle(broker);
     session_table_free(broker->table);
     groups_free(broker->groups);
     for (unsigned i = 0; i < broker->worker_count; i++)

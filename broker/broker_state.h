@@ -29,3 +29,6 @@ struct broker {
     struct memory memory;        /* how close the process is to memory_limit */
     struct pool *pool;           /* its own lock: who finds out whether passwords are right */
 };
+
+/* Without threads: lets mail arrive until none is on its way. */
+void broker_settle(struct broker *broker);

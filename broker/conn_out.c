@@ -295,7 +295,7 @@ static struct mqtt_delivery describe(const struct conn *conn, const struct deliv
     struct mqtt_delivery out = {
         .version = conn->version,
         .qos = delivery->qos,
-        .dup = delivery->flags & DELIVERY_BEGUN,
+        .dup = delivery->flags & (DELIVERY_BEGUN | DELIVERY_MAYBE_SENT),
         .retain = delivery->flags & DELIVERY_RETAIN,
         .topic = message_topic(message),
         .payload = message_payload(message),

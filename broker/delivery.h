@@ -18,11 +18,12 @@ struct sub_ids {
 };
 
 enum {
-    DELIVERY_RETAIN = 1,   /* the retain flag goes out set */
-    DELIVERY_SHARED = 2,   /* `member` is set: it came through a shared group */
-    DELIVERY_MANY_IDS = 4, /* `ids` is set */
-    DELIVERY_BEGUN = 8,    /* sent at least once: never expires again, DUP when sent again */
-    DELIVERY_STORED = 16,  /* its receiver is one of message->stored, and not done */
+    DELIVERY_RETAIN = 1,      /* the retain flag goes out set */
+    DELIVERY_SHARED = 2,      /* `member` is set: it came through a shared group */
+    DELIVERY_MANY_IDS = 4,    /* `ids` is set */
+    DELIVERY_BEGUN = 8,       /* sent at least once: never expires again, DUP when sent again */
+    DELIVERY_MAYBE_SENT = 32, /* by a broker that has crashed since: DUP, but it expires */
+    DELIVERY_STORED = 16,     /* its receiver is one of message->stored, and not done */
 };
 
 struct delivery { /* 24 bytes */

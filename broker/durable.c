@@ -167,6 +167,29 @@ uint64_t durable_message(struct worker *worker, struct message *message, bool un
                                                     .message = message_ref(message) });
 }
 
+void durable_adopt(struct worker *worker, const struct session *session, struct delivery *delivery)
+{
+    uint32_t slot = session_kept_slot(session);
+    if (!slot || delivery->qos == 0)
+        return;
+    struct message *copy = message_copy(delivery->message);
+    if (!copy)
+        return;
+    copy->stored = stored_new(store_new_sequence(worker->broker->store), worker->now, 1);
+    if (!copy->stored) {
+        message_unref(copy);
+        return;
+    }
+    copy->stored->receivers[0] = (struct receiver){
+        .slot = slot, .sub_id = delivery->sub_id, .qos = delivery->qos, .retain = true
+    };
+    message_unref(delivery->message);
+    delivery->message = copy;
+    delivery->flags |= DELIVERY_STORED;
+    worker_store_late(worker,
+                      &(struct store_op){ .kind = STORE_MESSAGE, .message = message_ref(copy) });
+}
+
 uint64_t durable_retained(struct worker *worker, struct message *message, uint64_t number)
 {
     return worker_store(worker, &(struct store_op){ .kind = STORE_RETAINED,

@@ -38,6 +38,9 @@ void durable_unrouted(struct worker *worker, const struct session *session, uint
                       struct message *message);
 /* It is known who receives it: message->stored says so. `unrouted`: it has been recorded before. */
 uint64_t durable_message(struct worker *worker, struct message *message, bool unrouted);
+/* The session is about to be given a retained message: to survive, it becomes a message of its own
+ * with this one receiver. Without memory it does not survive. */
+void durable_adopt(struct worker *worker, const struct session *session, struct delivery *delivery);
 uint64_t durable_retained(struct worker *worker, struct message *message, uint64_t number);
 
 /* The delivery leaves its session, or the queue of its group, for good: `slot` (a session's own

@@ -102,6 +102,31 @@ void group_take_message(struct worker *worker, struct group *group, struct deliv
         drop(worker, group, delivery);
 }
 
+bool group_restore_queued(struct worker *worker, struct group *group, struct delivery *delivery)
+{
+    as_published(worker->config, delivery);
+    if (queue_push(&group->queue, delivery))
+        return true;
+    delivery_unref(delivery);
+    return false;
+}
+
+void group_restore_taken(struct membership *member)
+{
+    member->outstanding++;
+    group_took(member);
+}
+
+void group_restored(struct worker *worker, struct group *group)
+{
+    struct delivery delivery;
+    if (group->joined > 0)
+        return;
+    while (queue_pop(&group->queue, &delivery))
+        forget(worker, group, &delivery);
+    group_remove(worker, group);
+}
+
 /* Already accepted once, so no bound applies. Handed out later: more of the same may come, each
  * to the front of the one before. */
 void group_take_return(struct worker *worker, struct membership *member, struct delivery *delivery,

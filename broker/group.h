@@ -69,5 +69,13 @@ struct worker *group_owner(const struct group *group); /* any thread */
 uint32_t group_kept_slot(const struct group *group);
 /* The slot of a member's group, whose deliveries are recorded under it; 0: it never had one. */
 uint32_t group_member_slot(const struct membership *member);
+/* While the broker starts: a group without members yet (NULL: no memory), the membership of a
+ * session (NULL: none), a message that waits in the group (taken over; false: no memory), one that
+ * a member has begun, and the end of it: a group that nobody has joined goes. */
+struct group *group_restore(struct worker *worker, uint32_t slot, struct span share_filter);
+struct membership *group_member_of(const struct group *group, const struct session *session);
+bool group_restore_queued(struct worker *worker, struct group *group, struct delivery *delivery);
+void group_restore_taken(struct membership *member);
+void group_restored(struct worker *worker, struct group *group);
 /* The member's session is kept beyond its connection from now on, or no more. On its worker. */
 void group_member_keeps(struct worker *worker, struct membership *member, bool keeps);

@@ -194,7 +194,7 @@ static void count_keeper(struct worker *worker, struct membership *member, bool 
         durable_group(worker, slot, span_of(group->share_filter, group->share_filter_len));
     }
     atomic_store_explicit(&group->keeps, keeps ? slot : 0, memory_order_relaxed);
-    if (keeps)
+    if (keeps || group->joined > 1) /* the last one to leave takes the entry out of the tree */
         (void)change_tree(worker, group, false);
 }
 
@@ -204,6 +204,25 @@ void group_member_keeps(struct worker *worker, struct membership *member, bool k
     lock_take(&groups->lock, RANK_SESSION_TABLE);
     count_keeper(worker, member, keeps);
     lock_drop(&groups->lock, RANK_SESSION_TABLE);
+}
+
+struct group *group_restore(struct worker *worker, uint32_t slot, struct span share_filter)
+{
+    struct groups *groups = worker->broker->groups;
+    lock_take(&groups->lock, RANK_SESSION_TABLE);
+    struct group *group = find_or_add(worker, share_filter);
+    lock_drop(&groups->lock, RANK_SESSION_TABLE);
+    if (group)
+        atomic_store(&group->slot, slot);
+    return group;
+}
+
+struct membership *group_member_of(const struct group *group, const struct session *session)
+{
+    struct membership *member = session->members;
+    while (member && member->group != group)
+        member = member->next;
+    return member;
 }
 
 /* ---- joining and leaving ---- */
@@ -361,17 +380,27 @@ struct worker *group_owner(const struct group *group)
 
 /* ---- the end ---- */
 
-static void bury(struct fence *fence, uint64_t now)
+static void end_group(struct worker *worker, struct group *group)
 {
-    struct group *group = CONTAINER_OF(fence, struct group, fence);
     struct groups *groups = group->groups;
-    (void)now;
     lock_take(&groups->lock, RANK_SESSION_TABLE);
     unlink_group(groups, group);
     lock_drop(&groups->lock, RANK_SESSION_TABLE);
     list_remove(&group->busy_node);
-    durable_group_end(fence->worker, atomic_load(&group->slot));
+    durable_group_end(worker, atomic_load(&group->slot));
     free_group(group);
+}
+
+static void bury(struct fence *fence, uint64_t now)
+{
+    (void)now;
+    end_group(fence->worker, CONTAINER_OF(fence, struct group, fence));
+}
+
+void group_remove(struct worker *worker, struct group *group)
+{
+    (void)change_tree(worker, group, true);
+    end_group(worker, group);
 }
 
 void group_bury_leftovers(struct worker *worker, struct group *group, uint64_t now)

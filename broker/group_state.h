@@ -67,6 +67,8 @@ struct groups {
 enum member_change { MEMBER_JOIN, MEMBER_ONLINE, MEMBER_OFFLINE, MEMBER_LEAVE };
 enum { MEMBER_CHANGE_BITS = 2, MEMBER_CHANGE_MASK = (1 << MEMBER_CHANGE_BITS) - 1 };
 
+/* Takes a group that nobody has joined out of the tree and the table, and frees it. */
+void group_remove(struct worker *worker, struct group *group);
 /* Reports what group_credit() has collected. */
 void group_post_credits(struct worker *worker);
 /* Frees the leftovers, and the group behind a fence once it is dead and empty. No lock is held. */

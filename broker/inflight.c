@@ -65,6 +65,30 @@ struct inflight_entry *inflight_add(struct inflight *inflight, const struct deli
     return entry;
 }
 
+bool inflight_restore(struct inflight *inflight, const struct delivery *delivery,
+                      enum inflight_state state, uint16_t id)
+{
+    if (id == 0)
+        return false;
+    if (inflight->count == 0)
+        inflight->base = inflight->next = id - 1u;
+    uint64_t gap = (id - 1u + IDENTIFIERS - inflight->next % IDENTIFIERS) % IDENTIFIERS;
+    if (inflight->next + gap - inflight->base >= IDENTIFIERS)
+        return false;
+    for (uint64_t place = inflight->next + gap; inflight->next <= place; inflight->next++) {
+        if (!inflight_reserve(inflight))
+            return false;
+        *slot(inflight, inflight->next) = (struct inflight_entry){ .state = INFLIGHT_FREE };
+    }
+    *slot(inflight, inflight->next - 1) = (struct inflight_entry){ .delivery = *delivery,
+                                                                   .state = (uint8_t)state,
+                                                                   .recorded = true };
+    inflight->recorded = inflight->next;
+    inflight->count++;
+    inflight->bytes += delivery->message ? message_size(delivery->message) : 0;
+    return true;
+}
+
 struct inflight_entry *inflight_find(struct inflight *inflight, uint16_t id)
 {
     if (id == 0)

@@ -42,6 +42,13 @@ struct inflight_entry *inflight_add(struct inflight *inflight, const struct deli
                                     uint16_t *ret_id);
 /* Makes sure that the next inflight_add() succeeds; false: no identifier or no memory is left. */
 MUST_USE bool inflight_reserve(struct inflight *inflight);
+/*
+ * Adds an exchange of before a restart behind those that were added before: in the order of
+ * sending, with its identifier and state. The delivery (message NULL in AWAIT_PUBCOMP) is taken
+ * over. False: the identifier is in use or not valid, or no memory is left.
+ */
+MUST_USE bool inflight_restore(struct inflight *inflight, const struct delivery *delivery,
+                               enum inflight_state state, uint16_t id);
 /* The entry that this packet identifier belongs to, NULL if none. */
 struct inflight_entry *inflight_find(struct inflight *inflight, uint16_t id);
 /* The entry at a place in [base, next); it may be free. */

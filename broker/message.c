@@ -117,6 +117,16 @@ struct message *message_from_text(const char *topic, const char *payload, bool r
     return message;
 }
 
+struct message *message_copy(const struct message *message)
+{
+    return message_from_parts(&(struct message_parts){ .topic = message_topic(message),
+                                                       .payload = message_payload(message),
+                                                       .forward = message_forward(message),
+                                                       .expires = message->expires,
+                                                       .qos = message->qos,
+                                                       .retain = message->retain });
+}
+
 struct message *message_ref(struct message *message)
 {
     atomic_fetch_add_explicit(&message->refs, 1, memory_order_relaxed);

@@ -48,6 +48,9 @@ struct message *message_new(const struct mqtt_publish *publish, struct span topi
 struct message *message_from_will(const struct mqtt_will *will);
 struct message *message_from_text(const char *topic, const char *payload, bool retain);
 
+/* Another one of the same bytes, which nobody else has seen, with one reference. NULL: no memory. */
+struct message *message_copy(const struct message *message);
+
 struct message *message_ref(struct message *message); /* returns its argument */
 void message_unref(struct message *message);          /* the last one frees; NULL is fine */
 

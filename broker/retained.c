@@ -9,6 +9,7 @@
 
 #include "broker/broker_state.h"
 #include "broker/conn_state.h"
+#include "broker/durable.h"
 #include "broker/locks.h"
 #include "broker/session.h"
 #include "mqtt/topic.h"
@@ -114,6 +115,16 @@ uint64_t retained_set(struct retained *retained, struct retained_shard *shard,
         forget(retained, old);
     }
     return atomic_fetch_add_explicit(&retained->feed, 1, memory_order_relaxed) + 1;
+}
+
+bool retained_restore(struct retained *retained, struct message *message, uint64_t number)
+{
+    struct retained_shard *shard = retained_lock(retained, message_topic(message));
+    bool set = retained_set(retained, shard, message) != 0;
+    if (atomic_load_explicit(&retained->feed, memory_order_relaxed) < number)
+        atomic_store_explicit(&retained->feed, number, memory_order_relaxed);
+    retained_unlock(shard);
+    return set;
 }
 
 uint64_t retained_count(const struct retained *retained)
@@ -243,6 +254,7 @@ static void offer_slice(struct worker *worker, const struct retained_job *job, s
                                      .sub_id = job->sub_id,
                                      .qos = message->qos < job->qos ? message->qos : job->qos,
                                      .flags = DELIVERY_RETAIN };
+        durable_adopt(worker, job->session, &delivery);
         session_offer(worker, job->session, &delivery, now);
     }
 }

@@ -30,6 +30,9 @@ uint64_t retained_set(struct retained *retained, struct retained_shard *shard,
                       struct message *message);
 
 /* The number of messages that are stored, and their bytes. Any thread. */
+/* While the broker starts: what the store has kept, with the number of its change. A reference is
+ * taken. False: no memory. */
+MUST_USE bool retained_restore(struct retained *retained, struct message *message, uint64_t number);
 uint64_t retained_count(const struct retained *retained);
 uint64_t retained_bytes(const struct retained *retained);
 

@@ -220,6 +220,31 @@ void session_detach(struct worker *worker, struct session *session, uint64_t now
     arm(worker, session);
 }
 
+void session_restore(struct worker *worker, struct session *session,
+                     const struct session_record *record, bool fresh)
+{
+    uint64_t now = worker->now;
+    message_unref(session->will);
+    session->will = record->will ? message_ref(record->will) : NULL;
+    session->will_delay = record->will_delay;
+    session->epoch = record->epoch;
+    session->expiry = record->expiry;
+    session->ends_at = record->ends_at;
+    session->will_at = record->will_at;
+    if (record->connected) {
+        session->ends_at = after_seconds(now, record->expiry);
+        session->will_at = now + (uint64_t)record->will_delay * 1000;
+    }
+    if (record->expiry == 0) /* kept for its will alone, or no more: it ends, as the connection */
+        session->ends_at = now;
+    durable_session_decide(worker, session);
+    if (record->connected && record->expiry)
+        (void)durable_session(worker, session, true);
+    if (fresh)
+        STAT_ADD(&worker->stats, sessions, 1);
+    arm(worker, session);
+}
+
 static void session_timer(struct timer *timer, uint64_t now)
 {
     struct session *session = CONTAINER_OF(timer, struct session, timer);

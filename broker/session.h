@@ -14,6 +14,7 @@
 #include "broker/wheel.h"
 
 struct conn;
+struct session_record;
 struct membership;
 struct worker;
 
@@ -110,6 +111,11 @@ void session_offer(struct worker *worker, struct session *session, struct delive
  * ends what lived only on the connection. */
 void session_attach(struct session *session, struct conn *conn, uint64_t now);
 void session_detach(struct worker *worker, struct session *session, uint64_t now);
+
+/* As the record says, whose views and will are borrowed; its slot is set. After a crash, time goes
+ * on from now for what was connected. `fresh`: it is new here. */
+void session_restore(struct worker *worker, struct session *session,
+                     const struct session_record *record, bool fresh);
 
 /* Another worker becomes the owner: no timer and no fetch goes on here. */
 void session_leave(struct worker *worker, struct session *session);

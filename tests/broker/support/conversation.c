@@ -65,6 +65,7 @@ struct conversation {
     uint64_t held_from[FAULT_WORKERS]; /* batches before the last "*hold" */
     bool held;                         /* workers are turned by lines alone */
     const struct setting *setting;
+    char options[1024];
     struct speaker speakers[PEERS];
 };
 
@@ -224,13 +225,38 @@ static void reload(struct conversation *talk)
     config_unref(config);
 }
 
-/* "=hold", "=run", "=01", "=stop", "=login", "=reload": what happens, and who is turned when. */
+/* What a connection is sent from now on is lost. */
+static void crash(struct conversation *talk, bool all, uint64_t milliseconds)
+{
+    struct fault_store *next = fault_store_crash(talk->store, all);
+    for (unsigned i = 0; i < PEERS; i++) {
+        struct speaker *speaker = &talk->speakers[i];
+        speaker->stalled = true;
+        conn_free(speaker->conn);
+        speaker->conn = NULL;
+        speaker->len = 0;
+    }
+    uint64_t now = talk->world.now + milliseconds;
+    world_done(&talk->world);
+    fault_store_free(talk->store);
+    talk->store = next;
+    memset(talk->held_from, 0, sizeof talk->held_from);
+    world_init_again(&talk->world, talk->setting->workers, talk->options, &next->store, now);
+    set_users(talk->world.config, talk->setting->users);
+    next->broker = talk->world.broker;
+}
+
+/* "=hold", "=run", "=01", "=stop", "=crash", "=login", "=reload": what happens, and who is turned
+ * when. */
 static void turn(struct conversation *talk, const char *what)
 {
     if (strcmp(what, "hold") == 0) {
         talk->held = true;
     } else if (strcmp(what, "run") == 0) {
         talk->held = false;
+    } else if (strncmp(what, "crash", 5) == 0) {
+        bool all = what[5] == '+';
+        crash(talk, all, strtoull(what + 5 + all, NULL, 10));
     } else if (strcmp(what, "stop") == 0) {
         broker_stop(talk->world.broker);
     } else if (strcmp(what, "login") == 0) {
@@ -331,14 +357,15 @@ static void act(struct conversation *talk, const char *line)
 
 void converse_with(const struct setting *setting, const char *const *lines)
 {
-    char text[1024];
     struct conversation *talk = calloc(1, sizeof *talk);
     assert_non_null(talk);
-    snprintf(text, sizeof text, "listener 1883\nallow_anonymous true\nsys_interval 0\n%s",
+    snprintf(talk->options, sizeof talk->options,
+             "listener 1883\nallow_anonymous true\nsys_interval 0\n%s",
              setting->options ? setting->options : "");
     if (setting->store)
         talk->store = fault_store_new();
-    world_init_with(&talk->world, setting->workers, text, talk->store ? &talk->store->store : NULL);
+    world_init_with(&talk->world, setting->workers, talk->options,
+                    talk->store ? &talk->store->store : NULL);
     talk->setting = setting;
     set_users(talk->world.config, setting->users);
     if (talk->store)

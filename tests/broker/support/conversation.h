@@ -26,6 +26,9 @@
  *                    the last "*hold"
  *     "*0! 2"        has failed, up to its second batch
  *     "*go" "*hold"  the store finishes at once, also what comes; it waits for such lines again
+ *     "=crash"       the broker is gone, with all connections, and starts again with what is durable
+ *     "=crash+"      the same, but all that was given to the store had become durable
+ *     "=crash 5000"  the same, and so many milliseconds later ("=crash+ 5000" as well)
  *
  * Bytes are hexadecimal, spaces are free, 'text' stands for its bytes. Peers are the letters a to
  * z. {311} and {5} stand for CONNECT with the peer's letter as client identifier, clean, and

@@ -4,6 +4,7 @@
 
 #include "broker/broker_state.h"
 #include "broker/list.h"
+#include "tests/broker/support/model.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -17,6 +18,47 @@ static struct fault_store *fault_of(struct store *store)
     return CONTAINER_OF(store, struct fault_store, store);
 }
 
+/* ---- on disk ---- */
+
+/* Nobody repeats these, so a store keeps them although their batch has failed. */
+static bool closes(const struct store_op *op)
+{
+    return op->kind == STORE_DONE || op->kind == STORE_SESSION_END || op->kind == STORE_GROUP_END ||
+           op->kind == STORE_OUTBOUND_END || op->kind == STORE_INBOUND_RELEASE ||
+           op->kind == STORE_UNSUBSCRIBED;
+}
+
+void fault_store_commit(struct fault_store *fault, size_t batches)
+{
+    assert_true(batches <= fault->order_count);
+    for (; fault->committed < batches; fault->committed++) {
+        const struct fault_batch *next = &fault->lanes[fault->order[fault->committed].worker]
+                                              .batches[fault->order[fault->committed].position - 1];
+        if (next->failed)
+            model_tear(fault->model);
+        for (size_t i = 0; i < next->batch->count; i++)
+            if (!next->failed || closes(&next->batch->ops[i]))
+                model_apply(fault->model, &next->batch->ops[i]);
+    }
+}
+
+static void commit_upto(struct fault_store *fault, unsigned worker, uint64_t position)
+{
+    for (size_t i = fault->order_count; i > 0; i--)
+        if (fault->order[i - 1].worker == worker && fault->order[i - 1].position == position) {
+            if (i > fault->committed)
+                fault_store_commit(fault, i);
+            return;
+        }
+}
+
+static int load(struct store *store, const struct store_loader *loader, void *ctx)
+{
+    return model_load(fault_of(store)->model, store, loader, ctx);
+}
+
+/* ---- batches ---- */
+
 static void submit(struct store *store, unsigned worker, struct store_batch *batch)
 {
     struct fault_store *fault = fault_of(store);
@@ -25,11 +67,21 @@ static void submit(struct store *store, unsigned worker, struct store_batch *bat
     assert_true(lane->submitted < FAULT_BATCHES);
     assert_int_equal(batch->position, lane->submitted + 1); /* positions have no gap */
     assert_true(batch->count > 0);
+    if (fault->dead) {
+        lane->finished = ++lane->submitted;
+        lane->told = lane->submitted;
+        store_batch_free(batch);
+        return;
+    }
+    fault->order[fault->order_count].worker = worker;
+    fault->order[fault->order_count++].position = batch->position;
     lane->batches[lane->submitted++] = (struct fault_batch){ .batch = batch };
     if (fault->holding)
         return;
     lane->finished = lane->submitted;
-    worker_wake(broker_worker(fault->broker, worker));
+    commit_upto(fault, worker, lane->submitted);
+    if (fault->broker)
+        worker_wake(broker_worker(fault->broker, worker));
 }
 
 /* Stops before a failed batch, so that its failure is told of it alone. */
@@ -38,6 +90,8 @@ static uint64_t collect(struct store *store, unsigned worker, bool *ret_failed)
     struct fault_store *fault = fault_of(store);
     struct fault_lane *lane = &fault->lanes[worker];
     *ret_failed = false;
+    if (fault->dead)
+        return lane->submitted;
     if (lane->told < lane->finished && lane->batches[lane->told].failed) {
         *ret_failed = true;
         lane->told++;
@@ -55,7 +109,9 @@ static void nothing(struct store *store)
     (void)store;
 }
 
-static const struct store_ops ops = { .submit = submit, .collect = collect, .free = nothing };
+static const struct store_ops ops = {
+    .submit = submit, .collect = collect, .load = load, .free = nothing
+};
 
 struct fault_store *fault_store_new(void)
 {
@@ -63,14 +119,33 @@ struct fault_store *fault_store_new(void)
     assert_non_null(fault);
     fault->store = (struct store){ .ops = &ops, .keeps = true };
     fault->holding = true;
+    fault->model = model_new();
     return fault;
+}
+
+struct fault_store *fault_store_crash(struct fault_store *fault, bool all)
+{
+    struct fault_store *next = fault_store_new();
+    if (all)
+        fault_store_commit(fault, fault->order_count);
+    model_free(next->model);
+    next->model = fault->model;
+    next->holding = fault->holding;
+    fault->model = NULL;
+    fault->dead = true;
+    for (unsigned i = 0; i < broker_worker_count(fault->broker); i++)
+        worker_wake(broker_worker(fault->broker, i));
+    return next;
 }
 
 void fault_store_free(struct fault_store *fault)
 {
     for (unsigned w = 0; w < FAULT_WORKERS; w++)
         for (uint64_t i = 0; i < fault->lanes[w].submitted; i++)
-            store_batch_free(fault->lanes[w].batches[i].batch);
+            if (fault->lanes[w].batches[i].batch)
+                store_batch_free(fault->lanes[w].batches[i].batch);
+    if (fault->model)
+        model_free(fault->model);
     free(fault);
 }
 
@@ -80,6 +155,7 @@ static void finish(struct fault_store *fault, unsigned worker, uint64_t position
     assert_in_range(position, lane->finished + 1, lane->submitted);
     while (lane->finished < position)
         lane->batches[lane->finished++].failed = failed;
+    commit_upto(fault, worker, position);
     worker_wake(broker_worker(fault->broker, worker));
 }
 
@@ -96,6 +172,8 @@ void fault_store_fail(struct fault_store *fault, unsigned worker, uint64_t posit
 void fault_store_go_on(struct fault_store *fault)
 {
     fault->holding = false;
+    if (!fault->dead)
+        fault_store_commit(fault, fault->order_count);
     for (unsigned w = 0; w < broker_worker_count(fault->broker); w++) {
         fault->lanes[w].finished = fault->lanes[w].submitted;
         worker_wake(broker_worker(fault->broker, w));
@@ -107,7 +185,9 @@ unsigned fault_store_count(const struct fault_store *fault, enum store_op_kind k
     unsigned count = 0;
     for (unsigned w = 0; w < FAULT_WORKERS; w++)
         for (uint64_t i = 0; i < fault->lanes[w].submitted; i++)
-            for (size_t op = 0; op < fault->lanes[w].batches[i].batch->count; op++)
+            for (size_t op = 0;
+                 fault->lanes[w].batches[i].batch && op < fault->lanes[w].batches[i].batch->count;
+                 op++)
                 count += fault->lanes[w].batches[i].batch->ops[op].kind == kind;
     return count;
 }

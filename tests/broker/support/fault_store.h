@@ -3,12 +3,16 @@
  * A store that a test turns by hand: it keeps every batch until the test says that it is durable,
  * or that it has failed. Completions are told in the order of a worker's batches, one failed
  * batch at a time; workers in any order. One thread only.
+ *
+ * It keeps what a disk would hold as well: batches are committed in the order in which they were
+ * submitted, so a batch that is durable takes all before it along. Another one can begin with that.
  */
 #pragma once
 
 #include "broker/store/store.h"
 
 struct broker;
+struct model;
 
 enum { FAULT_WORKERS = 4, FAULT_BATCHES = 4096 };
 
@@ -28,12 +32,25 @@ struct fault_store {
     struct store store;
     struct broker *broker; /* set after broker_new(): who is woken up */
     bool holding;          /* false: what is submitted is finished at once */
+    bool dead;             /* its broker has crashed: what comes is lost */
     struct fault_lane lanes[FAULT_WORKERS];
+    struct model *model; /* owned: what is on disk */
+    struct {
+        unsigned worker;
+        uint64_t position;
+    } order[FAULT_WORKERS * FAULT_BATCHES]; /* of submission */
+    size_t order_count, committed;
 };
 
 /* Aborts the test without memory. It starts holding. */
 struct fault_store *fault_store_new(void);
 void fault_store_free(struct fault_store *fault);
+/* The broker crashes: what is on disk goes into another store, which holds as this one did. `all`:
+ * everything that was submitted had got there, though nobody was told. The broker can be freed then;
+ * nothing that it does is kept. */
+struct fault_store *fault_store_crash(struct fault_store *fault, bool all);
+/* The first so many batches in the order of submission are on disk, though nobody was told. */
+void fault_store_commit(struct fault_store *fault, size_t batches);
 
 /* Everything of this worker up to and with the position is durable, or has failed; then the
  * worker is woken up. */

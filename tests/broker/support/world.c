@@ -2,6 +2,8 @@
 /* See world.h. */
 #include "tests/broker/support/world.h"
 
+#include "broker/restore.h"
+
 #include "broker/config.h"
 #include "broker/log.h"
 #include "broker/problems.h"
@@ -42,13 +44,19 @@ void world_init(struct world *world, unsigned workers, const char *options)
 void world_init_with(struct world *world, unsigned workers, const char *options,
                      struct store *store)
 {
+    world_init_again(world, workers, options, store, (uint64_t)WORLD_BEGINS * 1000);
+}
+
+void world_init_again(struct world *world, unsigned workers, const char *options,
+                      struct store *store, uint64_t now)
+{
     struct problems problems = { 0 };
     const char *text = options ? options : "";
     chance = 88172645463325252u;
     world->config = config_parse(text, strlen(text), "test", &problems);
     assert_non_null(world->config);
     problems_done(&problems);
-    world->now = 1700000000000;
+    world->now = now;
     world->broker = broker_new(
         world->config, workers,
         &(struct broker_env){
@@ -57,6 +65,7 @@ void world_init_with(struct world *world, unsigned workers, const char *options,
     assert_non_null(world->woken);
     for (unsigned i = 0; i < workers; i++)
         worker_set_wake(broker_worker(world->broker, i), wake, &world->woken[i]);
+    assert_int_equal(broker_restore(world->broker), 0);
 }
 
 void world_done(struct world *world)

@@ -50,6 +50,10 @@ void world_init(struct world *world, unsigned workers, const char *options);
 /* The same with a store, which is borrowed; NULL: the memory store. */
 void world_init_with(struct world *world, unsigned workers, const char *options,
                      struct store *store);
+/* The same at a time, and with what the store has kept of a world before. */
+void world_init_again(struct world *world, unsigned workers, const char *options,
+                      struct store *store, uint64_t now);
+enum { WORLD_BEGINS = 1700000000 }; /* seconds since 1970 */
 /* Closes nothing by itself: every peer is gone before. */
 void world_done(struct world *world);
 /* One turn of one worker; whether it has more to do at once. */

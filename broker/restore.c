@@ -1,0 +1,496 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * See restore.h. Runs on the starting thread alone, so it touches what belongs to workers. What the
+ * store gives is input: what does not fit together (a receiver that nobody knows, two sessions of
+ * one client, an exchange without an end) is given up and recorded as done, never trusted.
+ *
+ * Exchanges are collected and put into the sessions at the end, in the order of sending; everything
+ * else is put where it belongs at once, so queues have the order of the messages' numbers.
+ */
+#include "broker/restore.h"
+
+#include "broker/broker_state.h"
+#include "broker/durable.h"
+#include "broker/group.h"
+#include "broker/log.h"
+#include "broker/session.h"
+#include "mqtt/topic.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+/* Whose slot it is; by open addressing, free where slot is 0. */
+struct holder {
+    uint32_t slot;
+    bool connected; /* a session that had a connection when the broker ended */
+    struct session *session;
+    struct group *group;
+};
+
+struct exchange {
+    struct session *session;
+    uint64_t order;
+    uint32_t distance; /* of the identifier from the session's first one */
+    uint16_t packet_id;
+    uint8_t state;
+    struct delivery delivery;
+};
+
+struct late_route {
+    struct message *message;
+    struct session *from; /* NULL: it has ended */
+};
+
+struct restore {
+    struct broker *broker;
+    struct holder *holders;
+    size_t holder_count, holder_room;
+    struct exchange *exchanges;
+    size_t exchange_count, exchange_room;
+    struct late_route *routes;
+    size_t route_count, route_room;
+    size_t sessions, messages, retained;
+};
+
+/* ---- who has a slot ---- */
+
+static struct holder *holder_place(struct holder *holders, size_t room, uint32_t slot)
+{
+    size_t at = (slot * UINT32_C(2654435761)) & (room - 1);
+    while (holders[at].slot && holders[at].slot != slot)
+        at = (at + 1) & (room - 1);
+    return &holders[at];
+}
+
+static bool holder_add(struct restore *restore, const struct holder *holder)
+{
+    if (restore->holder_count * 2 >= restore->holder_room) {
+        size_t room = restore->holder_room ? restore->holder_room * 2 : 1024;
+        struct holder *grown = calloc(room, sizeof *grown);
+        if (!grown)
+            return false;
+        for (size_t i = 0; i < restore->holder_room; i++)
+            if (restore->holders[i].slot)
+                *holder_place(grown, room, restore->holders[i].slot) = restore->holders[i];
+        free(restore->holders);
+        restore->holders = grown;
+        restore->holder_room = room;
+    }
+    *holder_place(restore->holders, restore->holder_room, holder->slot) = *holder;
+    restore->holder_count++;
+    return true;
+}
+
+/* NULL: nobody, or not any more. */
+static const struct holder *holder_of(const struct restore *restore, uint32_t slot)
+{
+    if (slot == 0 || restore->holder_count == 0)
+        return NULL;
+    const struct holder *holder = holder_place(restore->holders, restore->holder_room, slot);
+    if (holder->slot != slot || (holder->session && holder->session->slot != slot))
+        return NULL;
+    return holder;
+}
+
+static struct session *session_of(const struct restore *restore, uint32_t slot)
+{
+    const struct holder *holder = holder_of(restore, slot);
+    return holder ? holder->session : NULL;
+}
+
+/* For what belongs to nobody. */
+static struct worker *any_worker(const struct restore *restore)
+{
+    return restore->broker->workers[0];
+}
+
+/* Room for one more element of a growing array; NULL: no memory. */
+static void *grow(void *at, size_t count, size_t *room, size_t size)
+{
+    if (count < *room)
+        return at;
+    size_t more = *room ? *room * 2 : 64;
+    at = realloc(at, more * size);
+    if (at)
+        *room = more;
+    return at;
+}
+
+/* ---- groups, sessions, subscriptions ---- */
+
+static bool take_group(void *ctx, uint32_t slot, struct span share_filter)
+{
+    struct restore *restore = ctx;
+    struct span name, filter;
+    if (!mqtt_topic_filter_valid(share_filter) || !mqtt_share_split(share_filter, &name, &filter)) {
+        durable_group_end(any_worker(restore), slot);
+        return true;
+    }
+    struct group *group = group_restore(any_worker(restore), slot, share_filter);
+    return group && holder_add(restore, &(struct holder){ .slot = slot, .group = group });
+}
+
+static bool take_session(void *ctx, uint32_t slot, const struct session_record *record)
+{
+    struct restore *restore = ctx;
+    struct broker *broker = restore->broker;
+    struct worker *worker = broker->workers[slot % broker->worker_count];
+    bool created;
+    struct session *session = session_table_claim(broker->table, worker, record->client_id,
+                                                  &created);
+    if (!session)
+        return false;
+    if (created)
+        restore->sessions++;
+    else /* the newer one counts */
+        (void)durable_session_end(worker, session->slot);
+    session->slot = slot;
+    session_restore(session_owner(session), session, record, created);
+    return holder_add(
+        restore,
+        &(struct holder){ .slot = slot, .session = session, .connected = record->connected });
+}
+
+static bool join(struct session *session, struct subscription *subscription, struct span filter)
+{
+    struct worker *worker = session_owner(session);
+    subscription->member = group_join(worker, session, filter, subscription->options,
+                                      subscription->sub_id, NULL);
+    if (subscription->member)
+        STAT_ADD(&worker->stats, shared_subscriptions, 1);
+    return subscription->member != NULL;
+}
+
+static bool take_subscription(void *ctx, uint32_t slot, const struct subscription_record *record)
+{
+    struct restore *restore = ctx;
+    struct session *session = session_of(restore, slot);
+    struct span share, plain = record->filter;
+    if (!session || !mqtt_topic_filter_valid(record->filter) ||
+        session_subscription(session, record->filter))
+        return true;
+    struct worker *worker = session_owner(session);
+    struct subscription *subscription = session_subscription_add(session, record->filter);
+    if (!subscription)
+        return false;
+    subscription->options = record->options;
+    subscription->sub_id = record->sub_id;
+    STAT_ADD(&worker->stats, subscriptions, 1);
+    if (mqtt_share_split(record->filter, &share, &plain))
+        return join(session, subscription, record->filter);
+    struct filter_change change = { .filter = plain,
+                                    .entry = { .subscriber = session,
+                                               .sub_id = record->sub_id,
+                                               .options = record->options,
+                                               .kind = TREE_SESSION } };
+    route_change(worker, &change, 1);
+    return change.result != TREE_NO_MEMORY;
+}
+
+static bool take_inbound(void *ctx, uint32_t slot, uint16_t packet_id)
+{
+    struct session *session = session_of(ctx, slot);
+    if (!session || packet_id == 0 || session_qos2_has(session, packet_id))
+        return true;
+    return session_qos2_add(session, packet_id);
+}
+
+/* ---- messages ---- */
+
+/* The exchanges of one message, by receiver. */
+struct begun {
+    uint32_t receiver;
+    bool used;
+    const struct loaded_outbound *outbound;
+};
+
+static int by_receiver(const void *left, const void *right)
+{
+    const struct begun *a = left, *b = right;
+    return (a->receiver > b->receiver) - (a->receiver < b->receiver);
+}
+
+/* Sorted, owned by the caller; NULL: no memory, or there is none. */
+static struct begun *sort_begun(const struct loaded_outbound *outbound, size_t count)
+{
+    struct begun *begun = count ? calloc(count, sizeof *begun) : NULL;
+    if (!begun)
+        return NULL;
+    for (size_t i = 0; i < count; i++)
+        begun[i] = (struct begun){ .receiver = outbound[i].group ? outbound[i].group
+                                                                 : outbound[i].slot,
+                                   .outbound = &outbound[i] };
+    qsort(begun, count, sizeof *begun, by_receiver);
+    return begun;
+}
+
+/* How far the exchange with this receiver has come; NULL: it has not begun. */
+static const struct loaded_outbound *take_begun(struct begun *begun, size_t count, uint32_t slot)
+{
+    struct begun key = { .receiver = slot };
+    struct begun *found = count ? bsearch(&key, begun, count, sizeof *begun, by_receiver) : NULL;
+    if (!found || found->used)
+        return NULL;
+    found->used = true;
+    return found->outbound;
+}
+
+/* Takes the delivery over. */
+static bool add_exchange(struct restore *restore, struct session *session,
+                         const struct loaded_outbound *outbound, struct delivery *delivery)
+{
+    struct exchange *grown = grow(restore->exchanges, restore->exchange_count,
+                                  &restore->exchange_room, sizeof *grown);
+    if (!grown) {
+        delivery_unref(delivery);
+        return false;
+    }
+    restore->exchanges = grown;
+    restore->exchanges[restore->exchange_count++] = (struct exchange){
+        .session = session,
+        .order = outbound->order,
+        .packet_id = outbound->packet_id,
+        .state = outbound->state,
+        .delivery = *delivery,
+    };
+    return true;
+}
+
+/* Only the identifier is left: PUBREL frees it, whether the client has the message or not. */
+static bool take_outbound(void *ctx, const struct loaded_outbound *outbound)
+{
+    struct restore *restore = ctx;
+    struct session *session = session_of(restore, outbound->slot);
+    struct loaded_outbound released = *outbound;
+    struct delivery none = { .message = NULL };
+    if (!session || outbound->state == AWAIT_PUBACK)
+        return true;
+    released.state = AWAIT_PUBCOMP;
+    return add_exchange(restore, session, &released, &none);
+}
+
+static struct delivery delivery_for(struct message *message, const struct receiver *receiver)
+{
+    struct delivery delivery = {
+        .message = message_ref(message),
+        .sub_id = receiver->sub_id,
+        .qos = receiver->qos,
+        .flags = (uint8_t)(DELIVERY_STORED | (receiver->retain ? DELIVERY_RETAIN : 0)),
+    };
+    if (receiver->ids) {
+        delivery.ids = sub_ids_ref(receiver->ids);
+        delivery.flags |= DELIVERY_MANY_IDS;
+    }
+    return delivery;
+}
+
+static bool give_to_session(struct restore *restore, const struct holder *holder,
+                            const struct loaded_outbound *outbound, struct delivery *delivery)
+{
+    struct session *session = holder->session;
+    if (outbound) {
+        delivery->qos = outbound->state == AWAIT_PUBACK ? 1 : 2;
+        delivery->flags |= DELIVERY_BEGUN;
+        return add_exchange(restore, session, outbound, delivery);
+    }
+    if (delivery->qos == 1 && holder->connected) /* it may have been sent in the last second */
+        delivery->flags |= DELIVERY_MAYBE_SENT;
+    if (queue_push(&session->queue, delivery))
+        return true;
+    delivery_unref(delivery);
+    return false;
+}
+
+/* What a member has begun at QoS 2 stays with it, everything else is for the one whose turn it is
+ * [MQTT5-4.8.2-4, MQTT5-4.8.2-5]. */
+static bool give_to_group(struct restore *restore, const struct holder *holder,
+                          const struct loaded_outbound *outbound, struct delivery *delivery)
+{
+    struct session *session = outbound ? session_of(restore, outbound->slot) : NULL;
+    struct membership *member = session ? group_member_of(holder->group, session) : NULL;
+    if (!member || outbound->state != AWAIT_PUBREC)
+        return group_restore_queued(any_worker(restore), holder->group, delivery) &&
+               (!session || take_outbound(restore, outbound));
+    group_restore_taken(member);
+    delivery->member = member;
+    delivery->qos = 2;
+    delivery->flags |= DELIVERY_SHARED | DELIVERY_BEGUN;
+    return add_exchange(restore, session, outbound, delivery);
+}
+
+static bool take_receiver(struct restore *restore, struct message *message,
+                          const struct receiver *receiver, const struct loaded_outbound *outbound)
+{
+    const struct holder *holder = holder_of(restore, receiver->slot);
+    struct delivery delivery = delivery_for(message, receiver);
+    bool released = outbound && outbound->state != AWAIT_PUBACK && outbound->state != AWAIT_PUBREC;
+    bool valid = receiver->qos == 1 || receiver->qos == 2;
+    if (holder && valid && !released)
+        return holder->session ? give_to_session(restore, holder, outbound, &delivery)
+                               : give_to_group(restore, holder, outbound, &delivery);
+    /* It has ended, and the broker before it had told of every message that went with it. */
+    durable_done(any_worker(restore), receiver->slot, &delivery);
+    delivery_unref(&delivery);
+    return !released || take_outbound(restore, outbound);
+}
+
+static bool take_message(void *ctx, struct message *message, const struct loaded_outbound *outbound,
+                         size_t outbound_count)
+{
+    struct restore *restore = ctx;
+    struct begun *begun = sort_begun(outbound, outbound_count);
+    bool taken = begun || outbound_count == 0;
+    restore->messages++;
+    for (uint32_t i = 0; taken && i < message->stored->count; i++) {
+        const struct receiver *receiver = &message->stored->receivers[i];
+        if (!receiver->done)
+            taken = take_receiver(restore, message, receiver,
+                                  take_begun(begun, outbound_count, receiver->slot));
+    }
+    for (size_t i = 0; taken && i < outbound_count; i++)
+        if (!begun[i].used) /* its receiver is done */
+            taken = take_outbound(restore, begun[i].outbound);
+    free(begun);
+    return taken;
+}
+
+static bool take_unrouted(void *ctx, struct message *message, uint32_t slot)
+{
+    struct restore *restore = ctx;
+    struct late_route *grown = grow(restore->routes, restore->route_count, &restore->route_room,
+                                    sizeof *grown);
+    if (!grown)
+        return false;
+    restore->routes = grown;
+    restore->routes[restore->route_count++] = (struct late_route){
+        .message = message_ref(message), .from = session_of(restore, slot)
+    };
+    return true;
+}
+
+static bool take_retained(void *ctx, struct message *message, uint64_t number)
+{
+    struct restore *restore = ctx;
+    if (message->payload_len == 0)
+        return true;
+    restore->retained++;
+    return retained_restore(restore->broker->retained, message, number);
+}
+
+/* ---- the end ---- */
+
+static int by_order(const void *left, const void *right)
+{
+    const struct exchange *a = left, *b = right;
+    uintptr_t x = (uintptr_t)a->session, y = (uintptr_t)b->session;
+    if (x != y)
+        return x < y ? -1 : 1;
+    return (a->order > b->order) - (a->order < b->order);
+}
+
+static int by_distance(const void *left, const void *right)
+{
+    const struct exchange *a = left, *b = right;
+    return (a->distance > b->distance) - (a->distance < b->distance);
+}
+
+/*
+ * One session's exchanges. The oldest one has the first place; the identifiers of the others say
+ * how far behind it they were, as they were given one after the other.
+ */
+static bool restore_exchanges(struct exchange *exchanges, size_t count)
+{
+    struct session *session = exchanges[0].session;
+    for (size_t i = 0; i < count; i++) {
+        int distance = exchanges[i].packet_id - exchanges[0].packet_id;
+        exchanges[i].distance = (uint32_t)(distance < 0 ? distance + UINT16_MAX : distance);
+    }
+    qsort(exchanges, count, sizeof *exchanges, by_distance);
+    for (size_t i = 0; i < count; i++) {
+        struct exchange *exchange = &exchanges[i];
+        bool restored = inflight_restore(&session->inflight, &exchange->delivery,
+                                         (enum inflight_state)exchange->state, exchange->packet_id);
+        /* An identifier that is in use twice: the message is sent anew. */
+        if (!restored && exchange->delivery.message &&
+            !queue_push(&session->queue, &exchange->delivery))
+            return false;
+        exchange->delivery = (struct delivery){ .message = NULL };
+    }
+    return true;
+}
+
+static bool restore_all_exchanges(struct restore *restore)
+{
+    struct exchange *all = restore->exchanges;
+    if (restore->exchange_count)
+        qsort(all, restore->exchange_count, sizeof *all, by_order);
+    for (size_t first = 0, end; first < restore->exchange_count; first = end) {
+        for (end = first + 1; end < restore->exchange_count; end++)
+            if (all[end].session != all[first].session)
+                break;
+        if (!restore_exchanges(&all[first], end - first))
+            return false;
+    }
+    return true;
+}
+
+static void route_rest(struct restore *restore)
+{
+    for (size_t i = 0; i < restore->route_count; i++) {
+        struct late_route *late = &restore->routes[i];
+        struct worker *worker = late->from ? session_owner(late->from) : any_worker(restore);
+        struct route route = { .message = late->message,
+                               .publisher = late->from,
+                               .retained = late->message->retain };
+        (void)route_message(worker, &route, worker->now);
+    }
+}
+
+static bool take_end(void *ctx)
+{
+    struct restore *restore = ctx;
+    if (!restore_all_exchanges(restore))
+        return false;
+    for (size_t i = 0; i < restore->holder_room; i++)
+        if (restore->holders[i].slot && restore->holders[i].group)
+            group_restored(any_worker(restore), restore->holders[i].group);
+    route_rest(restore);
+    return true;
+}
+
+static void done(struct restore *restore)
+{
+    for (size_t i = 0; i < restore->exchange_count; i++)
+        delivery_unref(&restore->exchanges[i].delivery);
+    for (size_t i = 0; i < restore->route_count; i++)
+        message_unref(restore->routes[i].message);
+    free(restore->exchanges);
+    free(restore->routes);
+    free(restore->holders);
+}
+
+int broker_restore(struct broker *broker)
+{
+    static const struct store_loader loader = {
+        .group = take_group,
+        .session = take_session,
+        .subscription = take_subscription,
+        .inbound = take_inbound,
+        .message = take_message,
+        .unrouted = take_unrouted,
+        .outbound = take_outbound,
+        .retained = take_retained,
+        .end = take_end,
+    };
+    struct restore restore = { .broker = broker };
+    if (!broker->store->ops->load)
+        return 0;
+    int err = broker->store->ops->load(broker->store, &loader, &restore);
+    done(&restore);
+    if (err)
+        return err;
+    broker_settle(broker);
+    log_emit(LEVEL_NOTICE, "Restored %zu sessions, %zu messages for them, %zu retained messages.",
+             restore.sessions, restore.messages, restore.retained);
+    return 0;
+}
