@@ -65,10 +65,11 @@ struct listener_config {
     uint16_t max_topic_alias_broker;   /* aliases the broker sets towards a client; 0: none */
 
     char *certfile, *keyfile; /* both or neither */
-    char *cafile, *capath;
+    char *cafile, *capath, *crlfile;
     char *ciphers, *ciphers_tls13;
     enum tls_version tls_version;
     bool require_certificate;
+    bool use_identity_as_username, use_subject_as_username; /* at most one of them */
 
     char *file;    /* where it was configured, for messages; NULL: built in or command line */
     unsigned line; /* of its `listener` line */

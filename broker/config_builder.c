@@ -279,8 +279,8 @@ static struct origin set_at(const struct draft *listener, const char *key)
 
 static void check_tls(struct builder *builder, const struct draft *listener)
 {
-    static const char *const needs_certfile[] = { "cafile", "capath", "ciphers", "ciphers_tls1.3",
-                                                  "tls_version" };
+    static const char *const needs_certfile[] = { "cafile",         "capath",      "ciphers",
+                                                  "ciphers_tls1.3", "tls_version", "crlfile" };
     const struct listener_config *l = &listener->values;
     char name[LOG_QUOTE_MAX];
 
@@ -308,6 +308,25 @@ static void check_tls(struct builder *builder, const struct draft *listener)
                         "%s has no effect without certfile and keyfile: listener %s speaks no TLS",
                         needs_certfile[i], name);
     }
+}
+
+/* A name that nobody has proved would be anybody's. */
+static void check_identity(struct builder *builder, const struct draft *listener)
+{
+    static const char *const keys[] = { "use_identity_as_username", "use_subject_as_username" };
+    const struct listener_config *l = &listener->values;
+    const bool used[] = { l->use_identity_as_username, l->use_subject_as_username };
+    char name[LOG_QUOTE_MAX];
+
+    listener_name(l, name, sizeof name);
+    for (size_t i = 0; i < 2; i++)
+        if (used[i] && !l->require_certificate)
+            complain_at(builder, set_at(listener, keys[i]), PROBLEM_ERROR,
+                        "%s needs require_certificate true: clients of listener %s show none",
+                        keys[i], name);
+    if (used[0] && used[1])
+        complain_at(builder, set_at(listener, keys[1]), PROBLEM_ERROR,
+                    "only one of %s and %s: listener %s", keys[0], keys[1], name);
 }
 
 static bool same_text(const char *a, const char *b)
@@ -356,7 +375,8 @@ static void warn_of_nobody(struct builder *builder)
     for (size_t i = 0; i < builder->listener_count; i++) {
         const struct listener_config *l = &builder->listeners[i].values;
 
-        if (l->allow_anonymous || l->password_file || builder->listeners[i].broken)
+        if (l->allow_anonymous || l->password_file || l->use_identity_as_username ||
+            l->use_subject_as_username || builder->listeners[i].broken)
             continue;
         complain_at(builder, (struct origin){ l->file, l->line }, PROBLEM_WARNING,
                     "nobody may connect to listener %s: allow_anonymous is not true, and nothing "
@@ -424,8 +444,10 @@ void builder_finish(struct builder *builder, const struct config_overrides *over
         complete_listeners(builder);
     else
         add_built_in_listeners(builder, overrides);
-    for (size_t i = 0; i < builder->listener_count; i++)
+    for (size_t i = 0; i < builder->listener_count; i++) {
         check_tls(builder, &builder->listeners[i]);
+        check_identity(builder, &builder->listeners[i]);
+    }
     check_places(builder);
     warn_of_nobody(builder);
     read_passwords(builder);

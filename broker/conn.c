@@ -35,6 +35,11 @@ struct conn *conn_new(struct worker *worker, struct link *link, const struct con
         return NULL;
     memcpy(conn->address, origin->address.data, origin->address.len);
     conn->address_len = (uint32_t)origin->address.len;
+    if (!conn_take_user(conn, origin->identity)) {
+        free(conn);
+        return NULL;
+    }
+    conn->certified = conn->user != NULL;
     conn->link = link;
     conn->worker = worker;
     conn->config = config_ref(worker->config);
@@ -50,6 +55,18 @@ struct conn *conn_new(struct worker *worker, struct link *link, const struct con
     if (worker->stopping)
         conn_end(conn, END_SHUTDOWN, MQTT_SERVER_SHUTTING_DOWN, "the server shuts down", now);
     return conn;
+}
+
+bool conn_take_user(struct conn *conn, struct span user)
+{
+    if (!user.data)
+        return true;
+    conn->user = malloc(user.len + 1);
+    if (!conn->user)
+        return false;
+    memcpy(conn->user, user.data, user.len);
+    conn->user[user.len] = '\0';
+    return true;
 }
 
 static void free_aliases(struct topic_alias *aliases, unsigned count)

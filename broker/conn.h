@@ -15,8 +15,9 @@ struct worker;
 
 struct conn_origin {
     const struct listener_config
-        *listener;       /* whose options hold until CONNECT; borrowed until conn_free() */
-    struct span address; /* "192.0.2.1:51234", "[2001:db8::1]:51234", "local"; copied */
+        *listener;        /* whose options hold until CONNECT; borrowed until conn_free() */
+    struct span identity; /* user name that its certificate proves; data NULL: none; copied */
+    struct span address;  /* "192.0.2.1:51234", "[2001:db8::1]:51234", "local"; copied */
 };
 
 /* A connection that has yet to send CONNECT; its deadline starts now. `link` is borrowed until

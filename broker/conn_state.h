@@ -91,6 +91,7 @@ struct conn {
     bool paused, choked;
     bool assigned;             /* the client identifier is ours */
     bool lost;                 /* nothing can be sent any more */
+    bool certified;            /* `user` is what its certificate proves */
     uint16_t keep_alive;       /* seconds, 0 none */
     uint16_t asked_keep_alive; /* what CONNECT said */
     uint32_t asked_expiry;     /* what CONNECT said, 0 when nothing */
@@ -139,6 +140,8 @@ void conn_reply_packet(struct conn *conn, uint8_t *packet, size_t len, enum mqtt
 /* The broker stops: ends the connection as soon as what is queued for it has been taken by its
  * socket. */
 void conn_stop(struct conn *conn, uint64_t now);
+/* Sets the user name, unless its data is NULL; false without memory. */
+bool conn_take_user(struct conn *conn, struct span user);
 void conn_set_timer(struct conn *conn);
 void conn_watch_backlog(struct conn *conn, uint64_t now); /* pause or go on reading */
 void conn_durable(struct conn *conn); /* the store has come further: see what may leave */

@@ -65,17 +65,6 @@ static void admit(struct conn *conn, struct span client_id, uint64_t now)
     conn_admitted(conn, client_id, now);
 }
 
-static bool take_user(struct conn *conn, struct span user)
-{
-    conn->user = malloc(user.len + 1);
-    if (!conn->user)
-        return false;
-    if (user.len)
-        memcpy(conn->user, user.data, user.len);
-    conn->user[user.len] = '\0';
-    return true;
-}
-
 /* ---- passwords ------------------------------------------------------------------------------- */
 
 void login_free(struct login *login)
@@ -129,7 +118,7 @@ static void finish(struct conn *conn, struct login *login, uint64_t now)
         conn_refuse(conn, MQTT_SERVER_BUSY, "too many passwords wait to be checked", now);
     } else if (login->verdict == LOGIN_WRONG) {
         conn_refuse(conn, MQTT_BAD_USER_NAME_OR_PASSWORD, "has a wrong user name or password", now);
-    } else if (!take_user(conn, login_user(login))) {
+    } else if (!conn_take_user(conn, login_user(login))) {
         conn_refuse(conn, MQTT_SERVER_BUSY, "no memory for its user name", now);
     } else {
         conn->credential = fingerprint(login->stored);
@@ -184,9 +173,23 @@ void login_decided(struct worker *worker, struct login *login, uint64_t now)
 
 /* ---- who asks -------------------------------------------------------------------------------- */
 
+/* CONNECT's user name and password are of no interest then, as in mosquitto. */
+static bool by_certificate(const struct listener_config *listener)
+{
+    return listener->use_identity_as_username || listener->use_subject_as_username;
+}
+
 void login_start(struct conn *conn, const struct mqtt_connect *connect, uint64_t now)
 {
     const struct listener_config *listener = conn->listener;
+    if (by_certificate(listener)) {
+        if (conn->certified)
+            admit(conn, connect->client_id, now);
+        else
+            conn_refuse(conn, MQTT_BAD_USER_NAME_OR_PASSWORD,
+                        "its certificate holds no name that could be a user name", now);
+        return;
+    }
     if (connect->has_username && listener->password_file) {
         struct login *login = login_new(conn, connect);
         if (login)
@@ -202,7 +205,8 @@ void login_start(struct conn *conn, const struct mqtt_connect *connect, uint64_t
                     now);
         return;
     }
-    if (connect->has_username && !take_user(conn, connect->username)) {
+    struct span user = connect->username.len ? connect->username : span_of("", 0);
+    if (connect->has_username && !conn_take_user(conn, user)) {
         conn_refuse(conn, MQTT_SERVER_BUSY, "no memory for its user name", now);
         return;
     }
@@ -214,6 +218,8 @@ void login_start(struct conn *conn, const struct mqtt_connect *connect, uint64_t
 static bool still_welcome(const struct worker *worker, const struct conn *conn)
 {
     const struct listener_config *listener = &worker->config->listeners[conn->listener->index];
+    if (by_certificate(listener))
+        return true;
     if (!conn->user || !listener->password_file)
         return listener->allow_anonymous;
     const struct password_hash *stored = listener->passwords

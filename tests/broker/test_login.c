@@ -59,8 +59,6 @@ static void test_login_with_an_identifier_of_ours_must_have_the_prefix_as_well(v
              "a< 20 02 00 00");
 }
 
-/* ---- passwords ---- */
-
 /* u's is "p", made by mosquitto_passwd 2.0; argon2id for v, whose is "q". */
 #define U_IS_P                                                                                     \
     "u:$7$101$GRLCNV7CSXR8lXjz$rhlBJmMAWCTT4gIxsbWldSlEwP03nVfCJ5nng7RGMXQ6er/"                    \
@@ -71,6 +69,52 @@ static void test_login_with_an_identifier_of_ours_must_have_the_prefix_as_well(v
 #define U_IS_Q                                                                                     \
     "u:$7$101$D0RPKVpyo3KGHpfO$KmF7tUA0koEVZV2DH1lxfqRt3qaIOWIHhdO1gnztGF7vn+qycDgGC/MgEYgmFzxz/"  \
     "dZOt1pY1poMmZa/SpCFdw==\n"
+
+/* ---- certificates ---- */
+
+#define TLS_LINES "cafile /c\ncertfile /c\nkeyfile /c\nrequire_certificate true\n"
+
+static void test_login_by_certificate_needs_no_password_and_takes_no_other_name(void **state)
+{
+    static const struct setting certified = {
+        .workers = 1,
+        .options = TLS_LINES "use_identity_as_username true\nuse_username_as_clientid true\n"
+                             "allow_anonymous false",
+        .users = U_IS_P,
+        .identity = "device-1",
+    };
+    (void)state;
+    CONVERSE_WITH(&certified, "a> {311}", "a< {ok311}",
+                  /* says it is u, and is device-1: it takes the place of a */
+                  "b> 10 13 0004 'MQTT' 04 c2 0000 0001 'b' 0001 'u' 0001 'p'", "b< {ok311}", "a<",
+                  "a.");
+}
+
+static void test_login_by_certificate_without_a_name_is_refused(void **state)
+{
+    static const struct setting nameless = {
+        .workers = 1,
+        .options = TLS_LINES "use_subject_as_username true\nallow_anonymous true",
+        .users = U_IS_P,
+    };
+    (void)state;
+    CONVERSE_WITH(&nameless, "a> {5}", "a< 20 03 00 86 00", "a.", "a> " CONNECT_311,
+                  "a< 20 02 00 04", "a.");
+}
+
+static void test_login_by_certificate_survives_a_reload(void **state)
+{
+    static const struct setting certified = {
+        .workers = 1,
+        .options = TLS_LINES "use_identity_as_username true",
+        .identity = "device-1",
+        .reloaded = TLS_LINES "use_identity_as_username true\nallow_anonymous false",
+    };
+    (void)state;
+    CONVERSE_WITH(&certified, "a> {311}", "a< {ok311}", "=reload", "a> c0 00", "a< d0 00");
+}
+
+/* ---- passwords ---- */
 
 static const struct setting users = { .workers = 2,
                                       .options = "allow_anonymous false",
@@ -246,6 +290,9 @@ int main(void)
         cmocka_unit_test(test_login_user_name_as_client_identifier_needs_one),
         cmocka_unit_test(test_login_with_another_prefix_is_refused),
         cmocka_unit_test(test_login_with_an_identifier_of_ours_must_have_the_prefix_as_well),
+        cmocka_unit_test(test_login_by_certificate_needs_no_password_and_takes_no_other_name),
+        cmocka_unit_test(test_login_by_certificate_without_a_name_is_refused),
+        cmocka_unit_test(test_login_by_certificate_survives_a_reload),
         cmocka_unit_test(test_password_that_is_right_lets_in_once_it_is_checked),
         cmocka_unit_test(test_password_that_is_wrong_and_user_that_is_unknown_are_told_the_same),
         cmocka_unit_test(test_password_without_a_user_name_is_anonymous),

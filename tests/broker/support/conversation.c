@@ -151,7 +151,8 @@ static size_t put(uint8_t *out, size_t len, const char *hex, char letter)
 
 /* ---- lines ---- */
 
-static void say(struct world *world, struct speaker *speaker, const char *hex, char letter)
+static void say(struct world *world, struct speaker *speaker, const char *hex, char letter,
+                const char *identity)
 {
     static const struct conn_origin nowhere = { 0 };
     uint8_t *bytes = malloc(BYTES_MAX);
@@ -161,6 +162,8 @@ static void say(struct world *world, struct speaker *speaker, const char *hex, c
         struct conn_origin origin = nowhere;
         origin.listener = &world->config->listeners[0];
         origin.address = span_str("test");
+        if (identity)
+            origin.identity = span_str(identity);
         speaker->link.ops = &ops;
         speaker->world = world;
         speaker->closing = speaker->closed = speaker->unread = speaker->stalled = false;
@@ -309,7 +312,7 @@ static void speak(struct conversation *talk, const char *line)
     assert_in_range(line[0], 'a', 'z');
     struct speaker *speaker = &talk->speakers[line[0] - 'a'];
     switch (line[1]) {
-    case '>': say(&talk->world, speaker, line + 2, line[0]); break;
+    case '>': say(&talk->world, speaker, line + 2, line[0], talk->setting->identity); break;
     case '<':
     case '^': hear(speaker, line); break;
     case '.':

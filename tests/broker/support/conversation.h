@@ -49,6 +49,7 @@ struct setting {
     unsigned workers;
     bool store;           /* a fault store, which holds what it is given; else the memory store */
     const char *users;    /* the password file of the listener; NULL: none */
+    const char *identity; /* what the certificate of everybody says; NULL: none */
     const char *reloaded; /* its options after "=reload" */
     const char *reloaded_users;
 };
