@@ -33,6 +33,8 @@ struct broker *broker_new(struct config *config, unsigned workers, const struct 
     atomic_init(&broker->generation, tree_generation(broker->tree));
     broker->retained = retained_new(broker->seed);
     broker->groups = groups_new(broker->seed);
+    broker->certificates = calloc(config->listener_count, sizeof *broker->certificates);
+    CHECK(broker->certificates);
     broker->pool = pool_new(broker, env->auth_threads);
     broker->worker_count = workers;
     broker->workers = calloc(workers, sizeof(struct worker *));
@@ -75,6 +77,7 @@ void broker_free(struct broker *broker)
     tree_free(broker->tree);
     if (broker->owns_store)
         broker->store->ops->free(broker->store);
+    free(broker->certificates);
     free(broker->workers);
     free(broker);
 }
@@ -105,6 +108,11 @@ void broker_reload(struct broker *broker, struct config *config)
 enum memory_level broker_memory_level(const struct broker *broker)
 {
     return memory_level(&broker->memory);
+}
+
+void broker_tell_certificate(struct broker *broker, unsigned listener, uint64_t expires)
+{
+    atomic_store(&broker->certificates[listener], expires);
 }
 
 void broker_dump(struct broker *broker)

@@ -40,5 +40,8 @@ void broker_stop(struct broker *broker);
 void broker_reload(struct broker *broker, struct config *config);
 /* Any thread: how close the process is to memory_limit. */
 enum memory_level broker_memory_level(const struct broker *broker);
+/* Any thread: when the certificate of that listener ends, milliseconds since 1970: $SYS says in how
+ * many days. */
+void broker_tell_certificate(struct broker *broker, unsigned listener, uint64_t expires);
 /* Any thread: log what there is (sessions, subscriptions, memory), as SIGUSR1/2 ask. */
 void broker_dump(struct broker *broker);

@@ -14,20 +14,21 @@
 #include "broker/worker_state.h"
 
 struct broker {
-    struct broker_env env;       /* (i) */
-    uint64_t seed;               /* (i) of every hash table */
-    struct worker **workers;     /* (i) */
-    unsigned worker_count;       /* (i) */
-    struct store *store;         /* (i) */
-    bool owns_store;             /* (i) */
-    atomic_uint stopped;         /* (a) workers that have sent their wills */
-    struct session_table *table; /* its own lock */
-    struct tree *tree;           /* readers: worker.reading; writers: all of them */
-    _Atomic uint64_t generation; /* (a) of the tree, readable without a lock */
-    struct retained *retained;   /* its own locks */
-    struct groups *groups;       /* its own lock */
-    struct memory memory;        /* how close the process is to memory_limit */
-    struct pool *pool;           /* its own lock: who finds out whether passwords are right */
+    struct broker_env env;          /* (i) */
+    uint64_t seed;                  /* (i) of every hash table */
+    struct worker **workers;        /* (i) */
+    unsigned worker_count;          /* (i) */
+    struct store *store;            /* (i) */
+    bool owns_store;                /* (i) */
+    atomic_uint stopped;            /* (a) workers that have sent their wills */
+    struct session_table *table;    /* its own lock */
+    struct tree *tree;              /* readers: worker.reading; writers: all of them */
+    _Atomic uint64_t generation;    /* (a) of the tree, readable without a lock */
+    struct retained *retained;      /* its own locks */
+    struct groups *groups;          /* its own lock */
+    _Atomic uint64_t *certificates; /* (a) by listener: when its certificate ends; 0: it has none */
+    struct memory memory;           /* how close the process is to memory_limit */
+    struct pool *pool;              /* its own lock: who finds out whether passwords are right */
 };
 
 /* Without threads: lets mail arrive until none is on its way. */

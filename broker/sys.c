@@ -18,6 +18,7 @@ enum {
     VALUE_MAX = 64,
     TOPIC_MAX = 128,
     MINUTE = 60000,
+    DAY = 24 * 60 * MINUTE,
     NUMBERS_MAX = 64,
     LOADS_MAX = 16,
     SPANS = 3
@@ -32,6 +33,7 @@ struct sys {
     uint64_t started, last; /* milliseconds */
     uint64_t clients_maximum;
     char version[VALUE_MAX];
+    char (*certificates)[VALUE_MAX];      /* by listener, as published last */
     char numbers[NUMBERS_MAX][VALUE_MAX]; /* as published last */
     char loads[LOADS_MAX][SPANS][VALUE_MAX];
     uint64_t before[LOADS_MAX];
@@ -202,6 +204,33 @@ static void publish_load(struct worker *worker, size_t i, double minutes, uint64
     }
 }
 
+/* The listener's name as one level of a topic. */
+static void put_level(char *out, size_t size, const struct listener_config *listener)
+{
+    listener_name(listener, out, size);
+    for (; *out; out++)
+        if (strchr("/+#", *out))
+            *out = '_';
+}
+
+/* Negative once it has expired. */
+static void publish_certificates(struct worker *worker, uint64_t now)
+{
+    const struct config *config = worker->config;
+    for (size_t i = 0; i < config->listener_count; i++) {
+        uint64_t expires = atomic_load(&worker->broker->certificates[i]);
+        char name[TOPIC_MAX], topic[2 * TOPIC_MAX], value[VALUE_MAX];
+        if (expires == 0)
+            continue;
+        put_level(name, sizeof name, &config->listeners[i]);
+        snprintf(topic, sizeof topic, SYS "listeners/%s/certificate/days until expiry", name);
+        snprintf(value, sizeof value, "%" PRId64,
+                 expires >= now ? (int64_t)((expires - now) / DAY)
+                                : -(int64_t)((now - expires) / DAY) - 1);
+        publish_changed(worker, topic, value, worker->sys->certificates[i], now);
+    }
+}
+
 static void sys_timer(struct timer *timer, uint64_t now)
 {
     struct worker *worker = CONTAINER_OF(timer, struct worker, sys_timer);
@@ -215,6 +244,7 @@ static void sys_timer(struct timer *timer, uint64_t now)
     snprintf(value, sizeof value, "%" PRIu64 " seconds", (now - sys->started) / 1000);
     publish(worker, SYS "uptime", value, now);
     publish_numbers(worker, now);
+    publish_certificates(worker, now);
     if (now > sys->last)
         for (size_t i = 0; i < LOADS; i++)
             publish_load(worker, i, (double)(now - sys->last) / MINUTE, now);
@@ -226,6 +256,9 @@ void sys_start(struct worker *worker)
 {
     worker->sys = calloc(1, sizeof *worker->sys);
     CHECK(worker->sys);
+    worker->sys->certificates = calloc(worker->config->listener_count,
+                                       sizeof *worker->sys->certificates);
+    CHECK(worker->sys->certificates);
     worker->sys->started = worker->sys->last = worker->now;
     worker->sys_timer.fire = sys_timer;
     sys_timer(&worker->sys_timer, worker->now);
@@ -241,5 +274,7 @@ void sys_reload(struct worker *worker)
 
 void sys_free(struct worker *worker)
 {
+    if (worker->sys)
+        free(worker->sys->certificates);
     free(worker->sys);
 }

@@ -22,6 +22,7 @@
 #include "broker/config.h"
 #include "broker/log.h"
 #include "broker/worker.h"
+#include "transport/certificates.h"
 #include "transport/listener.h"
 #include "transport/peer.h"
 #include "transport/server.h"
@@ -53,8 +54,34 @@ void loop_stay_awake(struct loop *loop)
     uv_idle_start(&loop->idle, on_idle);
 }
 
+static void free_place(struct tls_place *place)
+{
+    if (!place)
+        return;
+    tls_material_unref(place->material);
+    free(place);
+}
+
+/* The library lets go of a vhost only behind the callback that tells of its last connection: so not
+ * in there, but in the next turn. */
+static void sweep_retired(struct loop *loop)
+{
+    struct list *next;
+    for (struct list *node = loop->retired.next; node != &loop->retired; node = next) {
+        next = node->next;
+        struct tls_place *place = CONTAINER_OF(node, struct tls_place, node);
+        if (place->peers > 0)
+            continue;
+        list_remove(&place->node);
+        lws_vhost_destroy(place->vhost);
+        free_place(place);
+    }
+}
+
 static bool finish_turn(struct loop *loop)
 {
+    if (!list_empty(&loop->retired))
+        sweep_retired(loop);
     bool more = worker_finish(loop->worker, loop_now(loop));
     return peers_care(loop) || more;
 }
@@ -146,15 +173,17 @@ static struct peer *take_queue(struct loop *loop)
     return first;
 }
 
+static enum err make_place(struct loop *loop, const struct listener_config *listener,
+                           unsigned index, struct tls_place **ret_place);
+
 static void reload_tls(struct loop *loop)
 {
     struct config *config = server_config_ref(loop->server);
     for (unsigned i = 0; i < loop->server->listener_count; i++) {
-        char why[TLS_WHY_MAX] = "out of memory";
-        if (loop->tls_contexts[i] &&
-            tls_reload(loop->tls_contexts[i], &config->listeners[i], i, why) != ERR_OK &&
-            loop->index == 0)
-            log_emit(LEVEL_ERROR, "The certificate in use is kept: %s", why);
+        struct tls_place *old = loop->places[i];
+        if (!old || make_place(loop, &config->listeners[i], i, &loop->places[i]) != ERR_OK)
+            continue;
+        list_append(&loop->retired, &old->node);
     }
     config_unref(config);
 }
@@ -198,36 +227,46 @@ static struct lws_vhost *make_vhost(struct loop *loop, struct lws_context_creati
     return lws_create_vhost(loop->context, info);
 }
 
-static enum err make_tls_vhost(struct loop *loop, const struct listener_config *listener,
-                               unsigned index)
+static enum err make_place(struct loop *loop, const struct listener_config *listener,
+                           unsigned index, struct tls_place **ret_place)
 {
-    char name[32];
-    snprintf(name, sizeof name, "tls listener %u", index);
-    struct tls_vhost settings = { .listener = listener, .index = index };
+    struct tls_place *place = calloc(1, sizeof *place);
+    if (!place)
+        return ERR_NO_MEMORY;
+    snprintf(place->name, sizeof place->name, "tls listener %u", index);
+    place->material = certificates_ref(&loop->server->certificates, index);
+    struct tls_vhost settings = { .listener = listener,
+                                  .index = index,
+                                  .material = place->material };
     struct lws_context_creation_info info = {
         .options = LWS_SERVER_OPTION_DO_SSL_GLOBAL_INIT | LWS_SERVER_OPTION_CREATE_VHOST_SSL_CTX,
         /* Nothing newer than HTTP/1.1, lest a browser takes WebSocket over HTTP/2. */
         .alpn = listener->protocol == LISTENER_WEBSOCKETS ? "http/1.1" : "mqtt",
         .user = &settings,
     };
-    loop->tls_vhosts[index] = make_vhost(loop, &info, name);
-    loop->tls_contexts[index] = settings.context;
-    return loop->tls_vhosts[index] && settings.context ? ERR_OK : ERR_IO;
+    place->vhost = make_vhost(loop, &info, place->name);
+    if (!place->vhost || !settings.made) {
+        if (place->vhost)
+            lws_vhost_destroy(place->vhost);
+        free_place(place);
+        return ERR_IO;
+    }
+    *ret_place = place;
+    return ERR_OK;
 }
 
 static enum err make_vhosts(struct loop *loop, const struct config *config)
 {
     struct lws_context_creation_info info = { 0 };
-    loop->tls_vhosts = calloc(config->listener_count, sizeof *loop->tls_vhosts);
-    loop->tls_contexts = calloc(config->listener_count, sizeof *loop->tls_contexts);
-    if (!loop->tls_vhosts || !loop->tls_contexts)
+    loop->places = calloc(config->listener_count, sizeof *loop->places);
+    if (!loop->places)
         return ERR_NO_MEMORY;
     loop->plain_vhost = make_vhost(loop, &info, "plain");
     if (!loop->plain_vhost)
         return ERR_IO;
     for (unsigned i = 0; i < config->listener_count; i++) {
         enum err err = config->listeners[i].certfile
-                           ? make_tls_vhost(loop, &config->listeners[i], i)
+                           ? make_place(loop, &config->listeners[i], i, &loop->places[i])
                            : ERR_OK;
         if (err)
             return err;
@@ -276,6 +315,7 @@ enum err loop_init(struct loop *loop, struct server *server, unsigned index,
     list_init(&loop->peers);
     list_init(&loop->care);
     list_init(&loop->closing);
+    list_init(&loop->retired);
     pthread_mutex_init(&loop->queue_lock, NULL);
     if (uv_loop_init(&loop->uv) != 0)
         return ERR_IO;
@@ -347,6 +387,17 @@ void loop_close(struct loop *loop)
     uv_run(&loop->uv, UV_RUN_DEFAULT);
 }
 
+/* Their vhosts have gone with the context. */
+static void free_places(struct loop *loop)
+{
+    struct list *node;
+    while ((node = list_take(&loop->retired)))
+        free_place(CONTAINER_OF(node, struct tls_place, node));
+    for (size_t i = 0; loop->places && i < loop->server->listener_count; i++)
+        free_place(loop->places[i]);
+    free(loop->places);
+}
+
 void loop_done(struct loop *loop)
 {
     if (loop->initialised) {
@@ -357,7 +408,6 @@ void loop_done(struct loop *loop)
     if (loop->wake_fd >= 0)
         close(loop->wake_fd);
     free(loop->scratch);
-    free(loop->tls_vhosts);
-    free(loop->tls_contexts);
+    free_places(loop);
     pthread_mutex_destroy(&loop->queue_lock);
 }

@@ -26,12 +26,23 @@ struct lws_context;
 struct lws_vhost;
 struct peer;
 struct server;
+struct tls_material;
 struct worker;
 
 #define LOOPS_MAX 256u
 
 /* Output of one connection in one turn, at most. */
 #define LOOP_SCRATCH (256u * 1024u)
+
+/* What the TLS connections of a listener are made on. After a reload there is a new one, and the old
+ * one goes with the last of its connections. */
+struct tls_place {
+    struct list node;
+    struct lws_vhost *vhost;
+    struct tls_material *material; /* one reference */
+    unsigned peers;                /* connections on it */
+    char name[32];                 /* of the vhost */
+};
 
 /* (i) immutable once it runs, (o) the loop's thread, (a) atomic, (L) under queue_lock */
 struct loop {
@@ -43,9 +54,9 @@ struct loop {
     uv_loop_t uv;                  /* (o) */
     struct lws_context *context;   /* (o) */
     struct lws_vhost *plain_vhost; /* (i) all listeners without TLS */
-    struct lws_vhost **tls_vhosts; /* (i) by listener; NULL where it has no TLS */
-    void **tls_contexts;           /* (o) SSL_CTX of the same */
-    uint8_t *scratch;              /* (o) libwebsockets' headroom, then LOOP_SCRATCH bytes */
+    struct tls_place **places;     /* (o) by listener: for its next connection; NULL: no TLS */
+    struct list retired; /* (o) places that wait for their last connection, tls_place.node */
+    uint8_t *scratch;    /* (o) libwebsockets' headroom, then LOOP_SCRATCH bytes */
 
     uv_check_t check;
     uv_prepare_t prepare;

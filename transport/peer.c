@@ -377,6 +377,8 @@ void peer_free(struct peer *peer)
     list_remove(&peer->in_all);
     list_remove(&peer->in_care);
     list_remove(&peer->in_closing);
+    if (peer->place)
+        peer->place->peers--;
     uncount(peer);
     config_unref(peer->config);
     free(peer->address);
@@ -389,8 +391,8 @@ void peer_free(struct peer *peer)
 void peer_adopt(struct peer *peer)
 {
     struct loop *loop = peer->loop;
-    struct lws_vhost *vhost = peer->tls ? loop->tls_vhosts[peer->listener->index]
-                                        : loop->plain_vhost;
+    struct tls_place *place = peer->tls ? loop->places[peer->listener->index] : NULL;
+    struct lws_vhost *vhost = place ? place->vhost : loop->plain_vhost;
     lws_adopt_desc_t adopt = {
         .vh = vhost,
         .type = LWS_ADOPT_SOCKET | (peer->tls ? LWS_ADOPT_ALLOW_SSL : 0) |
@@ -400,6 +402,9 @@ void peer_adopt(struct peer *peer)
         .opaque = peer,
     };
     list_append(&loop->peers, &peer->in_all);
+    peer->place = place;
+    if (place)
+        place->peers++;
     peer->fd = -1; /* closed by the library also when it fails */
     being_adopted = peer;
     struct lws *wsi = lws_adopt_descriptor_vhost_via_info(&adopt);
@@ -418,6 +423,15 @@ struct peer *peer_being_adopted(void)
     return being_adopted;
 }
 
+/* The user name that its certificate proves, if that is what counts here. */
+static char *identity_of(const struct peer *peer)
+{
+    const struct listener_config *listener = peer->listener_config;
+    if (!listener->use_identity_as_username && !listener->use_subject_as_username)
+        return NULL;
+    return tls_identity(lws_get_ssl(peer->wsi), listener->use_subject_as_username);
+}
+
 /* From here on it speaks MQTT. Returns false when it may not. */
 static bool start(struct peer *peer)
 {
@@ -425,7 +439,11 @@ static bool start(struct peer *peer)
         .listener = peer->listener_config,
         .address = span_str(peer->address),
     };
+    char *identity = identity_of(peer);
+    if (identity)
+        origin.identity = span_str(identity);
     peer->conn = conn_new(peer->loop->worker, &peer->link, &origin, loop_now(peer->loop));
+    free(identity);
     if (!peer->conn)
         return false;
     free(peer->address);

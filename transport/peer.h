@@ -21,6 +21,7 @@ struct conn;
 struct listener;
 struct listener_config;
 struct lws;
+struct tls_place;
 
 struct peer {
     struct link link; /* first: what the broker knows */
@@ -28,6 +29,7 @@ struct peer {
     struct lws *wsi;   /* NULL before it is adopted and after it is closed */
     struct conn *conn; /* NULL before it may speak MQTT and after it may no longer */
 
+    struct tls_place *place;   /* what it is made on; NULL: no TLS */
     struct listener *listener; /* whose connections it counts among */
     struct config *config;     /* our reference: `listener_config` is part of it */
     const struct listener_config *listener_config;

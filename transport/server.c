@@ -160,17 +160,6 @@ static void reopen_logs(struct server *server)
                  strerror(-(int)err));
 }
 
-static void reload_certificates(struct server *server)
-{
-    bool any = false;
-    for (size_t i = 0; i < server->listener_count; i++)
-        any = any || server->config->listeners[i].certfile;
-    if (!any || !tls_new_ticket_keys())
-        return;
-    for (unsigned i = 0; i < server->loop_count; i++)
-        loop_request(&server->loops[i], &server->loops[i].reload_tls);
-}
-
 static void reload(struct server *server)
 {
     struct problems problems = { 0 };
@@ -191,7 +180,7 @@ static void reload(struct server *server)
     }
     reopen_logs(server);
     set_library_log();
-    reload_certificates(server);
+    certificates_reload(server, true);
     supervisor_reloaded();
 }
 
@@ -274,22 +263,25 @@ static enum err open_listeners(struct server *server)
     return open ? ERR_OK : ERR_NOT_FOUND;
 }
 
-static enum err check_tls(struct server *server)
+static enum err read_certificates(struct server *server)
 {
     if (!tls_new_ticket_keys()) {
         say_start_error(server, NULL, "there are no random bytes to be had");
         return ERR_IO;
     }
-    for (size_t i = 0; i < server->listener_count; i++) {
-        const struct listener_config *config = &server->config->listeners[i];
-        char why[TLS_WHY_MAX] = "out of memory";
-        enum err err = config->certfile ? tls_check(config, why) : ERR_OK;
-        if (err) {
-            say_start_error(server, config, why);
-            server->exit_code = CLI_EXIT_USAGE;
-            return err;
-        }
+    char why[TLS_WHY_MAX] = "out of memory";
+    size_t at = 0;
+    enum err err = certificates_open(&server->certificates, server->config, why, &at);
+    if (err) {
+        say_start_error(server, &server->config->listeners[at], why);
+        server->exit_code = CLI_EXIT_USAGE;
     }
+    return err;
+}
+
+static enum err watch_certificates(struct server *server)
+{
+    certificates_start(server);
     return ERR_OK;
 }
 
@@ -421,8 +413,8 @@ static enum err set_limits(struct server *server)
 static enum err start(struct server *server)
 {
     static enum err (*const steps[])(struct server *) = {
-        set_limits,  open_listeners, check_tls,     enter_process, open_loops,
-        become_user, open_broker,    watch_signals, open_acceptor, start_threads,
+        set_limits,  open_listeners, read_certificates,  enter_process, open_loops,    become_user,
+        open_broker, watch_signals,  watch_certificates, open_acceptor, start_threads,
     };
     for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
         enum err err = steps[i](server);
@@ -509,6 +501,7 @@ static void close_all(struct server *server)
     for (unsigned i = 0; i < server->loop_count; i++)
         loop_done(&server->loops[i]);
     acceptor_done(&server->acceptor);
+    certificates_done(&server->certificates);
     for (size_t i = 0; i < server->listener_count; i++)
         listener_close(&server->listeners[i]);
     if (server->broker)

@@ -15,6 +15,7 @@
 
 #include "broker/err.h"
 #include "transport/acceptor.h"
+#include "transport/certificates.h"
 #include "transport/supervisor.h"
 
 struct broker;
@@ -35,7 +36,8 @@ struct server {
     struct listener *listeners;
     size_t listener_count;    /* (i) */
     struct acceptor acceptor; /* (m) */
-    uint64_t wall_base;       /* (i) wall clock minus the loops' clock at the start, milliseconds */
+    struct certificates certificates;
+    uint64_t wall_base; /* (i) wall clock minus the loops' clock at the start, milliseconds */
     uint64_t descriptor_limit; /* (i) */
     bool pid_file_written;     /* (m) */
     int exit_code;             /* (m) */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * TLS settings, one function for all of an SSL_CTX: used to check a configuration, to set up a
- * vhost and to reload certificates. Owns the ticket keys. An SSL_CTX belongs to one loop's thread;
- * the keys are shared.
+ * TLS settings: what is read from a listener's files, what a vhost's SSL_CTX is made of, and what a
+ * client's certificate says. Owns the ticket keys. An SSL_CTX belongs to one loop's thread; the keys
+ * and the materials are shared.
  *
  * What libwebsockets does by itself and we undo: its server-name callback chooses among all vhosts
  * of a port, and ours have no port, so it would choose the first one for everybody.
@@ -10,18 +10,28 @@
 #include "transport/tls.h"
 
 #include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
 #include <string.h>
+#include <time.h>
+
+#include <sys/stat.h>
 
 #include <openssl/err.h>
 #include <openssl/rand.h>
 #include <openssl/ssl.h>
+#include <openssl/x509_vfy.h>
+#include <xxhash.h>
 
 #include "broker/config.h"
 #include "broker/log.h"
+#include "mqtt/topic.h"
 #include "transport/peer.h"
 
 /* Name, HMAC key, AES key. */
 #define TICKET_KEYS_LEN 80
+
+#define USER_MAX 65535 /* what a user name of MQTT has at most */
 
 static pthread_mutex_t ticket_lock = PTHREAD_MUTEX_INITIALIZER;
 static uint8_t ticket_keys[TICKET_KEYS_LEN]; /* (ticket_lock) */
@@ -87,6 +97,19 @@ static enum err apply_certificate(SSL_CTX *context, const struct listener_config
     return ERR_OK;
 }
 
+static enum err apply_revocations(X509_STORE *store, const struct listener_config *listener,
+                                  char why[TLS_WHY_MAX])
+{
+    if (!listener->crlfile)
+        return ERR_OK;
+    X509_LOOKUP *lookup = X509_STORE_add_lookup(store, X509_LOOKUP_file());
+    if (!lookup || X509_load_crl_file(lookup, listener->crlfile, X509_FILETYPE_PEM) < 1)
+        return failed(why, "crlfile", listener->crlfile,
+                      "it must hold lists of revoked certificates in PEM form");
+    X509_STORE_set_flags(store, X509_V_FLAG_CRL_CHECK);
+    return ERR_OK;
+}
+
 static enum err apply_authorities(SSL_CTX *context, const struct listener_config *listener,
                                   char why[TLS_WHY_MAX])
 {
@@ -99,16 +122,14 @@ static enum err apply_authorities(SSL_CTX *context, const struct listener_config
     if (listener->capath && X509_STORE_load_path(store, listener->capath) != 1)
         return failed(why, "capath", listener->capath,
                       "it must be a folder treated with `openssl rehash`");
+    enum err err = apply_revocations(store, listener, why);
+    if (err)
+        return err;
     if (listener->require_certificate && listener->cafile) {
         STACK_OF(X509_NAME) *names = SSL_load_client_CA_file(listener->cafile);
         if (names)
             SSL_CTX_set_client_CA_list(context, names);
     }
-    SSL_CTX_set_verify(context,
-                       listener->require_certificate
-                           ? SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT
-                           : SSL_VERIFY_NONE,
-                       NULL);
     return ERR_OK;
 }
 
@@ -138,38 +159,136 @@ static void apply_sessions(SSL_CTX *context, unsigned index)
     pthread_mutex_unlock(&ticket_lock);
 }
 
-static enum err tls_apply(SSL_CTX *context, const struct listener_config *listener, unsigned index,
-                          char why[TLS_WHY_MAX])
+/* Everything but what the files hold. */
+static enum err apply_settings(SSL_CTX *context, const struct listener_config *listener,
+                               char why[TLS_WHY_MAX])
 {
-    ERR_clear_error();
-    enum err err;
-    if ((err = apply_certificate(context, listener, why)) ||
-        (err = apply_authorities(context, listener, why)) ||
-        (err = apply_ciphers(context, listener, why)))
+    enum err err = apply_ciphers(context, listener, why);
+    if (err)
         return err;
-    apply_sessions(context, index);
+    SSL_CTX_set_verify(context,
+                       listener->require_certificate
+                           ? SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT
+                           : SSL_VERIFY_NONE,
+                       NULL);
     SSL_CTX_set_options(context, SSL_OP_NO_RENEGOTIATION | SSL_OP_CIPHER_SERVER_PREFERENCE |
                                      SSL_OP_PRIORITIZE_CHACHA | SSL_OP_NO_COMPRESSION);
-    ERR_clear_error();
     return ERR_OK;
 }
 
-enum err tls_check(const struct listener_config *listener, char why[TLS_WHY_MAX])
+/* ---- what the files hold ----------------------------------------------------------------------- */
+
+struct tls_material {
+    atomic_uint references;
+    SSL_CTX *context; /* nothing is served with it: it holds certificate, key and authorities */
+    uint64_t expires;
+};
+
+static uint64_t end_of(const X509 *certificate)
 {
-    SSL_CTX *context = SSL_CTX_new(TLS_server_method());
-    if (!context)
-        return ERR_NO_MEMORY;
-    enum err err = tls_apply(context, listener, 0, why);
-    SSL_CTX_free(context);
-    return err;
+    struct tm end;
+    if (!certificate || ASN1_TIME_to_tm(X509_get0_notAfter(certificate), &end) != 1)
+        return UINT64_MAX;
+    time_t seconds = timegm(&end);
+    return seconds > 0 ? (uint64_t)seconds * 1000 : 0;
 }
 
-enum err tls_reload(void *context, const struct listener_config *listener, unsigned index,
-                    char why[TLS_WHY_MAX])
+static uint64_t first_end(SSL_CTX *context)
 {
-    enum err err = tls_check(listener, why); /* all or nothing */
-    return err ? err : tls_apply(context, listener, index, why);
+    STACK_OF(X509) *chain = NULL;
+    uint64_t first = end_of(SSL_CTX_get0_certificate(context));
+    SSL_CTX_get0_chain_certs(context, &chain);
+    for (int i = 0; i < sk_X509_num(chain); i++)
+        if (end_of(sk_X509_value(chain, i)) < first)
+            first = end_of(sk_X509_value(chain, i));
+    return first;
 }
+
+enum err tls_material_load(const struct listener_config *listener,
+                           struct tls_material **ret_material, char why[TLS_WHY_MAX])
+{
+    struct tls_material *material = calloc(1, sizeof *material);
+    SSL_CTX *context = SSL_CTX_new(TLS_server_method());
+    enum err err = material && context ? ERR_OK : ERR_NO_MEMORY;
+    ERR_clear_error();
+    if (err || (err = apply_certificate(context, listener, why)) ||
+        (err = apply_authorities(context, listener, why)) ||
+        (err = apply_settings(context, listener, why))) {
+        SSL_CTX_free(context);
+        free(material);
+        return err;
+    }
+    ERR_clear_error();
+    atomic_init(&material->references, 1);
+    material->context = context;
+    material->expires = first_end(context);
+    *ret_material = material;
+    return ERR_OK;
+}
+
+struct tls_material *tls_material_ref(struct tls_material *material)
+{
+    atomic_fetch_add_explicit(&material->references, 1, memory_order_relaxed);
+    return material;
+}
+
+void tls_material_unref(struct tls_material *material)
+{
+    if (!material || atomic_fetch_sub_explicit(&material->references, 1, memory_order_acq_rel) != 1)
+        return;
+    SSL_CTX_free(material->context);
+    free(material);
+}
+
+uint64_t tls_material_expires(const struct tls_material *material)
+{
+    return material->expires;
+}
+
+uint64_t tls_files_state(const struct listener_config *listener)
+{
+    const char *const paths[] = { listener->certfile, listener->keyfile, listener->cafile,
+                                  listener->capath, listener->crlfile };
+    uint64_t facts[sizeof paths / sizeof *paths][6] = { 0 };
+    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
+        struct stat status;
+        if (!paths[i] || stat(paths[i], &status) != 0)
+            continue;
+        facts[i][0] = (uint64_t)status.st_dev;
+        facts[i][1] = (uint64_t)status.st_ino;
+        facts[i][2] = (uint64_t)status.st_size;
+        facts[i][3] = (uint64_t)status.st_mtim.tv_sec;
+        facts[i][4] = (uint64_t)status.st_mtim.tv_nsec;
+        facts[i][5] = status.st_mode;
+    }
+    return XXH3_64bits(facts, sizeof facts);
+}
+
+/* A key of each loop's own: OpenSSL locks what threads share. */
+static bool use_key(SSL_CTX *context, EVP_PKEY *key)
+{
+    EVP_PKEY *own = EVP_PKEY_dup(key);
+    bool good = SSL_CTX_use_PrivateKey(context, own ? own : key) == 1;
+    EVP_PKEY_free(own);
+    return good;
+}
+
+static bool use_material(SSL_CTX *context, SSL_CTX *from)
+{
+    STACK_OF(X509) *chain = NULL;
+    X509_STORE *store = SSL_CTX_get_cert_store(from);
+    STACK_OF(X509_NAME) *names = SSL_dup_CA_list(SSL_CTX_get_client_CA_list(from));
+    SSL_CTX_get0_chain_certs(from, &chain);
+    if (SSL_CTX_use_certificate(context, SSL_CTX_get0_certificate(from)) != 1 ||
+        SSL_CTX_set1_chain(context, chain) != 1 ||
+        !use_key(context, SSL_CTX_get0_privatekey(from)) || X509_STORE_up_ref(store) != 1)
+        return false;
+    SSL_CTX_set_cert_store(context, store);
+    SSL_CTX_set_client_CA_list(context, names);
+    return true;
+}
+
+/* ---- a connection ------------------------------------------------------------------------------ */
 
 bool tls_is_established(const void *ssl)
 {
@@ -220,12 +339,57 @@ static void on_info(const SSL *ssl, int where, int value)
 int tls_vhost_setup(void *context, struct tls_vhost *vhost)
 {
     char why[TLS_WHY_MAX] = "out of memory";
-    if (tls_apply(context, vhost->listener, vhost->index, why)) {
-        log_emit(LEVEL_ERROR, "%s", why);
+    if (apply_settings(context, vhost->listener, why) ||
+        !use_material(context, vhost->material->context)) {
+        log_emit(LEVEL_ERROR, "a listener's certificate cannot be used: %s", why);
+        ERR_clear_error();
         return -1;
     }
+    apply_sessions(context, vhost->index);
     SSL_CTX_set_tlsext_servername_callback((SSL_CTX *)context, NULL);
     SSL_CTX_set_info_callback(context, on_info);
-    vhost->context = context;
+    vhost->made = true;
     return 0;
+}
+
+/* ---- who a client is ------------------------------------------------------------------------- */
+
+static char *common_name(X509_NAME *name)
+{
+    int at = X509_NAME_get_index_by_NID(name, NID_commonName, -1);
+    unsigned char *text = NULL;
+    if (at < 0)
+        return NULL;
+    int len = ASN1_STRING_to_UTF8(&text, X509_NAME_ENTRY_get_data(X509_NAME_get_entry(name, at)));
+    char *copy = len > 0 && mqtt_utf8_valid(span_of(text, (size_t)len)) && len <= USER_MAX
+                     ? strndup((char *)text, (size_t)len)
+                     : NULL;
+    OPENSSL_free(text);
+    return copy;
+}
+
+static char *whole_subject(X509_NAME *name)
+{
+    BIO *out = BIO_new(BIO_s_mem());
+    char *text = NULL, *copy = NULL;
+    if (out && X509_NAME_print_ex(out, name, 0, XN_FLAG_RFC2253) >= 0) {
+        long len = BIO_get_mem_data(out, &text);
+        if (len > 0 && len <= USER_MAX && mqtt_utf8_valid(span_of(text, (size_t)len)))
+            copy = strndup(text, (size_t)len);
+    }
+    BIO_free(out);
+    return copy;
+}
+
+char *tls_identity(const void *ssl, bool subject)
+{
+    X509 *certificate = ssl && SSL_get_verify_result(ssl) == X509_V_OK
+                            ? SSL_get0_peer_certificate(ssl)
+                            : NULL;
+    if (!certificate)
+        return NULL;
+    X509_NAME *name = X509_get_subject_name(certificate);
+    char *identity = subject ? whole_subject(name) : common_name(name);
+    ERR_clear_error();
+    return identity;
 }

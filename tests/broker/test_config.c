@@ -450,6 +450,24 @@ static void test_mosquitto_option_that_is_harmless_is_a_warning(void **state)
     assert_int_equal(f->problems.count, 0);
 }
 
+static void test_identity_of_nobody_is_an_error(void **state)
+{
+    struct fixture *f = *state;
+
+    expect_error(f,
+                 "listener 8883\ncafile /c\ncertfile /c\nkeyfile /k\nuse_identity_as_username 1\n",
+                 "test.conf:5: use_identity_as_username needs require_certificate true: clients of "
+                 "listener *:8883 show none");
+    expect_error(f,
+                 "listener 8883\ncafile /c\ncertfile /c\nkeyfile /k\nrequire_certificate true\n"
+                 "use_identity_as_username true\nuse_subject_as_username true\n",
+                 "test.conf:7: only one of use_identity_as_username and use_subject_as_username: "
+                 "listener *:8883");
+    assert_non_null(parse(f, "listener 8883\ncafile /c\ncertfile /c\nkeyfile /k\n"
+                             "require_certificate true\nuse_identity_as_username true\n"));
+    assert_int_equal(f->problems.count, 0); /* and nobody is not let in */
+}
+
 static void test_mosquitto_option_that_restricts_is_an_error(void **state)
 {
     static const char *const options[] = {
@@ -482,7 +500,7 @@ static void test_mosquitto_option_that_restricts_is_an_error(void **state)
         assert_non_null(
             strstr(problem(f, 0), "is not supported yet, and leaving it out would not be safe"));
     }
-    assert_non_null(parse(f, "use_identity_as_username false\ntls_keyform pem\n"));
+    assert_non_null(parse(f, "tls_keyform pem\nproxy_protocol_v2_require_tls false\n"));
     assert_int_equal(f->problems.count, 0);
 }
 
@@ -528,6 +546,7 @@ int main(void)
         TEST(test_problems_second_value_is_named),
         TEST(test_problems_per_listener_settings_must_come_first),
         TEST(test_mosquitto_option_that_is_harmless_is_a_warning),
+        TEST(test_identity_of_nobody_is_an_error),
         TEST(test_mosquitto_option_that_restricts_is_an_error),
         TEST(test_mosquitto_bridge_is_one_error),
     };

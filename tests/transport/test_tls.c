@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <unistd.h>
 
@@ -96,9 +97,17 @@ static int teardown(void **state)
     return 0;
 }
 
+static enum err check(struct files *files)
+{
+    struct tls_material *material = NULL;
+    enum err err = tls_material_load(&files->config, &material, files->why);
+    tls_material_unref(material);
+    return err;
+}
+
 static void expect_refusal(struct files *files, const char *option, const char *value)
 {
-    assert_int_equal(tls_check(&files->config, files->why), ERR_INVALID);
+    assert_int_equal(check(files), ERR_INVALID);
     assert_non_null(strstr(files->why, option));
     assert_non_null(strstr(files->why, value));
 }
@@ -106,11 +115,11 @@ static void expect_refusal(struct files *files, const char *option, const char *
 static void test_certificate_with_its_key_is_accepted(void **state)
 {
     struct files *files = *state;
-    assert_int_equal(tls_check(&files->config, files->why), ERR_OK);
+    assert_int_equal(check(files), ERR_OK);
     files->config.cafile = files->certificate;
     files->config.require_certificate = true;
     files->config.tls_version = TLS_1_3;
-    assert_int_equal(tls_check(&files->config, files->why), ERR_OK);
+    assert_int_equal(check(files), ERR_OK);
 }
 
 static void test_file_without_certificate_is_named(void **state)
@@ -160,35 +169,77 @@ static void test_unknown_ciphers_are_named(void **state)
     expect_refusal(files, "ciphers_tls1.3", none);
 }
 
-static void test_reload_takes_the_new_certificate(void **state)
+/* ---- material -------------------------------------------------------------------------------- */
+
+static struct tls_material *material_of(struct files *files)
 {
-    struct files *files = *state;
-    SSL_CTX *context = SSL_CTX_new(TLS_server_method());
-    assert_int_equal(tls_reload(context, &files->config, 0, files->why), ERR_OK);
-    X509 *before = SSL_CTX_get0_certificate(context);
-    assert_non_null(before);
-    X509_up_ref(before);
-    EVP_PKEY *key = EVP_EC_gen("P-256");
-    write_key(files->key, key, NULL);
-    write_certificate(files->certificate, key);
-    EVP_PKEY_free(key);
-    assert_int_equal(tls_reload(context, &files->config, 0, files->why), ERR_OK);
-    assert_int_not_equal(X509_cmp(before, SSL_CTX_get0_certificate(context)), 0);
-    X509_free(before);
-    SSL_CTX_free(context);
+    struct tls_material *material = NULL;
+    assert_int_equal(tls_material_load(&files->config, &material, files->why), ERR_OK);
+    return material;
 }
 
-static void test_reload_that_fails_keeps_the_old_certificate(void **state)
+/* As a loop makes it. */
+static SSL_CTX *context_of(struct files *files, struct tls_material *material)
+{
+    SSL_CTX *context = SSL_CTX_new(TLS_server_method());
+    struct tls_vhost vhost = { .listener = &files->config, .material = material };
+    assert_int_equal(tls_vhost_setup(context, &vhost), 0);
+    assert_true(vhost.made);
+    assert_int_equal(SSL_CTX_check_private_key(context), 1);
+    return context;
+}
+
+static void test_material_outlives_its_files_and_serves_several_loops(void **state)
 {
     struct files *files = *state;
-    SSL_CTX *context = SSL_CTX_new(TLS_server_method());
-    assert_int_equal(tls_reload(context, &files->config, 0, files->why), ERR_OK);
-    X509 *before = SSL_CTX_get0_certificate(context);
-    files->config.keyfile = files->other_key;
-    assert_int_equal(tls_reload(context, &files->config, 0, files->why), ERR_INVALID);
-    assert_ptr_equal(SSL_CTX_get0_certificate(context), before);
-    assert_int_equal(SSL_CTX_check_private_key(context), 1);
-    SSL_CTX_free(context);
+    files->config.cafile = files->certificate;
+    files->config.require_certificate = true;
+    struct tls_material *material = material_of(files);
+    unlink(files->certificate);
+    unlink(files->key);
+    SSL_CTX *one = context_of(files, material), *two = context_of(files, material);
+    assert_int_equal(X509_cmp(SSL_CTX_get0_certificate(one), SSL_CTX_get0_certificate(two)), 0);
+    assert_ptr_not_equal(SSL_CTX_get0_privatekey(one), SSL_CTX_get0_privatekey(two));
+    assert_ptr_equal(SSL_CTX_get_cert_store(one), SSL_CTX_get_cert_store(two));
+    assert_int_equal(sk_X509_NAME_num(SSL_CTX_get_client_CA_list(one)), 1);
+    assert_int_equal(SSL_CTX_get_verify_mode(one),
+                     SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT);
+    tls_material_unref(material);
+    SSL_CTX_free(one);
+    SSL_CTX_free(two);
+}
+
+static void test_material_says_when_its_certificate_ends(void **state)
+{
+    struct files *files = *state;
+    struct tls_material *material = material_of(files);
+    uint64_t now = (uint64_t)time(NULL) * 1000;
+    assert_in_range(tls_material_expires(material), now + 3500 * 1000, now + 3601 * 1000);
+    tls_material_unref(material);
+}
+
+static void test_state_of_the_files_changes_with_them(void **state)
+{
+    struct files *files = *state;
+    uint64_t before = tls_files_state(&files->config);
+    assert_int_equal(tls_files_state(&files->config), before);
+    EVP_PKEY *key = EVP_EC_gen("P-256");
+    char fresh[128];
+    snprintf(fresh, sizeof fresh, "%s.new", files->key);
+    write_key(fresh, key, NULL);
+    assert_int_equal(rename(fresh, files->key), 0);
+    uint64_t after = tls_files_state(&files->config);
+    assert_int_not_equal(after, before);
+    files->config.crlfile = files->empty;
+    assert_int_not_equal(tls_files_state(&files->config), after);
+    EVP_PKEY_free(key);
+}
+
+static void test_file_without_a_revocation_list_is_named(void **state)
+{
+    struct files *files = *state;
+    files->config.crlfile = files->certificate;
+    expect_refusal(files, "crlfile", files->certificate);
 }
 
 int main(void)
@@ -202,8 +253,12 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_key_with_passphrase_is_refused, setup, teardown),
         cmocka_unit_test_setup_teardown(test_file_without_authority_is_named, setup, teardown),
         cmocka_unit_test_setup_teardown(test_unknown_ciphers_are_named, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_reload_takes_the_new_certificate, setup, teardown),
-        cmocka_unit_test_setup_teardown(test_reload_that_fails_keeps_the_old_certificate, setup,
+        cmocka_unit_test_setup_teardown(test_material_outlives_its_files_and_serves_several_loops,
+                                        setup, teardown),
+        cmocka_unit_test_setup_teardown(test_material_says_when_its_certificate_ends, setup,
+                                        teardown),
+        cmocka_unit_test_setup_teardown(test_state_of_the_files_changes_with_them, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_file_without_a_revocation_list_is_named, setup,
                                         teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
