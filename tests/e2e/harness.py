@@ -252,13 +252,14 @@ class Broker:
     counter = itertools.count(1)
 
     def __init__(self, *listeners, options="", listener_options="", workers=None, limits=None,
-                 environment=None):
+                 environment=None, wrapper=()):
         number = next(Broker.counter)
         self.log_path = os.path.join(TEST_DIR, f"broker-{number}.log")
         self.config_path = os.path.join(TEST_DIR, f"broker-{number}.conf")
         self.addresses = []
         self.limits = limits or {}  # resource.RLIMIT_…: (soft, hard)
         self.environment = environment
+        self.wrapper = list(wrapper)  # a command in front of the program's
         self.process = None
         text = [options] if options else []
         if "allow_anonymous" not in options:
@@ -320,7 +321,7 @@ class Broker:
         log = open(self.log_path, "ab")
         with log:
             self.process = subprocess.Popen(
-                [NOCTULE, "-c", self.config_path], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                [*self.wrapper, NOCTULE, "-c", self.config_path], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 preexec_fn=before_exec, env={**os.environ, **(self.environment or {})})
         for address in self.addresses:
             wait_until(lambda a=address: self._answers(a), f"a listener on {address.url}")
