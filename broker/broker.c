@@ -5,6 +5,7 @@
  */
 #include "broker/broker.h"
 
+#include "broker/auth/access.h"
 #include "broker/auth/pool.h"
 #include "broker/broker_state.h"
 #include "broker/log.h"
@@ -37,11 +38,14 @@ struct broker *broker_new(struct config *config, unsigned workers, const struct 
     CHECK(broker->certificates);
     broker->pool = pool_new(broker, env->auth_threads);
     broker->worker_count = workers;
+    broker->config = config_ref(config);
+    broker->rules = ACCESS_UNDECIDED + 1;
     broker->workers = calloc(workers, sizeof(struct worker *));
     CHECK(broker->workers);
     for (unsigned i = 0; i < workers; i++) {
         broker->workers[i] = worker_new(broker, i, env->now);
         broker->workers[i]->config = config_ref(config);
+        access_take_rules(broker->workers[i], broker->rules);
     }
     sys_start(broker->workers[0]);
     memory_start(broker->workers[0]);
@@ -78,6 +82,7 @@ void broker_free(struct broker *broker)
     if (broker->owns_store)
         broker->store->ops->free(broker->store);
     free(broker->certificates);
+    config_unref(broker->config);
     free(broker->workers);
     free(broker);
 }
@@ -98,11 +103,27 @@ void broker_stop(struct broker *broker)
         worker_post_now(broker->workers[i], &(struct mail){ .kind = MAIL_STOP }, 1);
 }
 
+/* A reload leaves the listeners as they are, and in their order. */
+static bool same_rules(const struct config *a, const struct config *b)
+{
+    bool same = a->listener_count == b->listener_count;
+    for (size_t i = 0; same && i < a->listener_count; i++)
+        same = acl_same(a->listeners[i].acl, b->listeners[i].acl);
+    return same;
+}
+
 void broker_reload(struct broker *broker, struct config *config)
 {
-    for (unsigned i = 0; i < broker->worker_count; i++)
-        worker_post_now(broker->workers[i],
-                        &(struct mail){ .kind = MAIL_CONFIG, .target = config_ref(config) }, 1);
+    struct mail mail = { .kind = MAIL_CONFIG, .target = config };
+    if (!same_rules(broker->config, config))
+        broker->rules++;
+    mail.number = broker->rules;
+    config_unref(broker->config);
+    broker->config = config_ref(config);
+    for (unsigned i = 0; i < broker->worker_count; i++) {
+        (void)config_ref(config);
+        worker_post_now(broker->workers[i], &mail, 1);
+    }
 }
 
 enum memory_level broker_memory_level(const struct broker *broker)

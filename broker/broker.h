@@ -36,7 +36,7 @@ struct worker *broker_worker(struct broker *broker, unsigned index);
 /* Any thread: every worker closes its connections with 0x8B (wills are sent, see broker/will.h).
  * The transport then waits for its links to close. */
 void broker_stop(struct broker *broker);
-/* Any thread: from now on the live options of `config` hold. Takes its own reference. */
+/* One thread at a time: from now on the live options of `config` hold. Takes its own reference. */
 void broker_reload(struct broker *broker, struct config *config);
 /* Any thread: how close the process is to memory_limit. */
 enum memory_level broker_memory_level(const struct broker *broker);

@@ -18,6 +18,8 @@ struct broker {
     uint64_t seed;                  /* (i) of every hash table */
     struct worker **workers;        /* (i) */
     unsigned worker_count;          /* (i) */
+    struct config *config;          /* whoever reloads: the one that holds, one reference */
+    uint32_t rules;                 /* the same: number of its rules, see auth/access.h */
     struct store *store;            /* (i) */
     bool owns_store;                /* (i) */
     atomic_uint stopped;            /* (a) workers that have sent their wills */

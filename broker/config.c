@@ -89,14 +89,19 @@ struct target {
     struct origin *set;
 };
 
+static struct draft *draft_of(struct builder *b, const struct option *option)
+{
+    if (option->scope == SCOPE_SECURITY && !b->config->per_listener_settings)
+        return &b->shared;
+    return b->current == NO_LISTENER ? &b->before : &b->listeners[b->current];
+}
+
 static struct target target_of(struct builder *b, const struct option *option)
 {
-    struct draft *draft = b->current == NO_LISTENER ? &b->before : &b->listeners[b->current];
+    struct draft *draft = draft_of(b, option);
 
     if (option->scope == SCOPE_GLOBAL)
         return (struct target){ b->config, b->set };
-    if (option->scope == SCOPE_SECURITY && !b->config->per_listener_settings)
-        draft = &b->shared;
     return (struct target){ &draft->values, draft->set };
 }
 
@@ -158,7 +163,8 @@ static void store_value(struct builder *b, const struct option *option, const ch
         complain(b, PROBLEM_ERROR,
                  "%s must stand before the options that it is about (line %u of %s)", option->key,
                  b->security.line, b->security.file);
-    if ((option->type == OPT_FILE || option->type == OPT_DIRECTORY) && !b->in_memory)
+    if ((option->type == OPT_FILE || option->type == OPT_DIRECTORY) && !option->loaded &&
+        !b->in_memory)
         check_file(b, option, value);
 }
 
@@ -257,6 +263,39 @@ static void set_default_address(struct builder *b, const struct option *option, 
         b->default_listener = b->here;
 }
 
+/* The one of mosquitto's own plugins that a path names; KNOWN_PLUGINS: none of them. */
+static size_t find_plugin(const char *path)
+{
+    const char *file = path + strlen(path);
+    size_t i = 0;
+
+    while (file > path && file[-1] != '/' && file[-1] != '\\')
+        file--;
+    while (i < KNOWN_PLUGINS && (strncmp(file, known_plugins[i].name, strcspn(file, ".")) != 0 ||
+                                 known_plugins[i].name[strcspn(file, ".")] != '\0'))
+        i++;
+    return i;
+}
+
+/* What they do, options of ours do; another plugin would say who may do what, and nobody would ask
+ * it. */
+static void name_plugin(struct builder *b, const struct option *option, char *value)
+{
+    size_t plugin = find_plugin(value);
+    char quoted[LOG_QUOTE_MAX];
+
+    if (plugin == KNOWN_PLUGINS)
+        complain(b, PROBLEM_ERROR,
+                 "%s: %s cannot be used: plugins are not supported, but for mosquitto_acl_file and "
+                 "mosquitto_password_file, which are built in",
+                 option->key, log_quote(quoted, sizeof quoted, value, strlen(value)));
+    else if (strcmp(option->key, "global_plugin") == 0 && b->config->per_listener_settings)
+        complain(b, PROBLEM_ERROR, "%s: with per_listener_settings, write %s behind each listener",
+                 option->key, known_plugins[plugin].key);
+    else
+        draft_of(b, option)->plugins[plugin] = b->here;
+}
+
 static void include_directory(struct builder *b, const struct option *option, char *value);
 
 typedef void option_placer(struct builder *b, const struct option *option, char *value);
@@ -267,6 +306,7 @@ static option_placer *const placers[] = {
     [OPT_PORT] = set_default_port,
     [OPT_BIND_ADDRESS] = set_default_address,
     [OPT_INCLUDE_DIR] = include_directory,
+    [OPT_PLUGIN] = name_plugin,
 };
 
 static bool takes_rest_of_line(const struct option *option)

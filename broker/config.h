@@ -14,6 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct acl;
 struct password_file;
 struct problems;
 
@@ -55,6 +56,8 @@ struct listener_config {
     char *auto_id_prefix; /* never NULL */
     char *password_file;
     struct password_file *passwords; /* one reference, what it says; NULL: nothing was read */
+    char *acl_file;
+    struct acl *acl; /* its rules, one reference; NULL: everything is allowed */
     bool use_username_as_clientid;
     char *clientid_prefixes; /* what client identifiers must begin with; NULL: anything */
 
@@ -97,6 +100,7 @@ struct config {
     bool upgrade_outgoing_qos;
     bool check_retain_source;
     bool check_payload_format;
+    bool acl_subscribe_check;
     uint32_t sys_interval; /* 0: no $SYS */
 
     uint32_t auth_threads; /* 0: one for every four CPUs that the process may use */

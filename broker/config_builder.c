@@ -7,11 +7,14 @@
  */
 #include "broker/config_builder.h"
 
+#include <errno.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "broker/auth/acl.h"
+#include "broker/auth/acl_file.h"
 #include "broker/auth/password_file.h"
 #include "broker/log.h"
 
@@ -54,6 +57,7 @@ void listener_clear(struct listener_config *listener)
     free(listener->address);
     free(listener->unix_path);
     free(listener->file);
+    acl_unref(listener->acl);
     *listener = (struct listener_config){ 0 };
 }
 
@@ -277,6 +281,51 @@ static struct origin set_at(const struct draft *listener, const char *key)
     return listener->set[option_index(option_find(key))];
 }
 
+static bool same_text(const char *a, const char *b)
+{
+    return a == b || (a && b && strcmp(a, b) == 0);
+}
+
+const struct known_plugin known_plugins[KNOWN_PLUGINS] = {
+    { "mosquitto_acl_file", "acl_file", "plugin_opt_acl_file" },
+    { "mosquitto_password_file", "password_file", "plugin_opt_password_file" },
+};
+
+static void check_plugins(struct builder *builder, const struct draft *draft)
+{
+    for (size_t i = 0; i < KNOWN_PLUGINS; i++)
+        if (draft->plugins[i].file && !set_at(draft, known_plugins[i].key).file)
+            complain_at(builder, draft->plugins[i], PROBLEM_ERROR,
+                        "%s, with the path of the file, is missing behind it",
+                        known_plugins[i].option);
+}
+
+/* Reads the rules, a file once however many listeners have it. A configuration that comes from
+ * memory looks at no file, so its rules allow nothing. */
+static void load_acl(struct builder *builder, size_t index)
+{
+    struct listener_config *listener = &builder->listeners[index].values;
+    char quoted[LOG_QUOTE_MAX];
+
+    if (!listener->acl_file)
+        return;
+    for (size_t i = 0; i < index && !listener->acl; i++)
+        if (same_text(builder->listeners[i].values.acl_file, listener->acl_file)) {
+            listener->acl = acl_ref(builder->listeners[i].values.acl);
+            return;
+        }
+    size_t errors = builder->problems->errors;
+    listener->acl = builder->in_memory
+                        ? acl_file_parse("", 0, listener->acl_file, builder->problems)
+                        : acl_file_load(listener->acl_file, builder->problems);
+    if (!listener->acl && builder->problems->errors == errors)
+        complain_at(
+            builder, set_at(&builder->listeners[index], "acl_file"), PROBLEM_ERROR,
+            "acl_file: %s cannot be read: %s",
+            log_quote(quoted, sizeof quoted, listener->acl_file, strlen(listener->acl_file)),
+            strerror(errno));
+}
+
 static void check_tls(struct builder *builder, const struct draft *listener)
 {
     static const char *const needs_certfile[] = { "cafile",         "capath",      "ciphers",
@@ -327,11 +376,6 @@ static void check_identity(struct builder *builder, const struct draft *listener
     if (used[0] && used[1])
         complain_at(builder, set_at(listener, keys[1]), PROBLEM_ERROR,
                     "only one of %s and %s: listener %s", keys[0], keys[1], name);
-}
-
-static bool same_text(const char *a, const char *b)
-{
-    return a == b || (a && b && strcmp(a, b) == 0);
 }
 
 bool listener_same_place(const struct listener_config *a, const struct listener_config *b)
@@ -444,9 +488,12 @@ void builder_finish(struct builder *builder, const struct config_overrides *over
         complete_listeners(builder);
     else
         add_built_in_listeners(builder, overrides);
+    check_plugins(builder, &builder->shared);
     for (size_t i = 0; i < builder->listener_count; i++) {
         check_tls(builder, &builder->listeners[i]);
         check_identity(builder, &builder->listeners[i]);
+        check_plugins(builder, &builder->listeners[i]);
+        load_acl(builder, i);
     }
     check_places(builder);
     warn_of_nobody(builder);

@@ -19,10 +19,19 @@ struct origin {
     unsigned line;
 };
 
+/* mosquitto's plugins that an option of ours stands for. */
+enum { KNOWN_PLUGINS = 2 };
+extern const struct known_plugin {
+    const char *name;   /* of its file, without the ending */
+    const char *key;    /* of the option */
+    const char *option; /* of the plugin, which then says the same */
+} known_plugins[KNOWN_PLUGINS];
+
 /* Listener options with their origins, one origin for each row of the table. */
 struct draft {
     struct listener_config values;
     struct origin *set;
+    struct origin plugins[KNOWN_PLUGINS]; /* of the line that names it */
     bool broken; /* its own line was wrong: it is there only for the lines that follow */
 };
 

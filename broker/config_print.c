@@ -113,6 +113,7 @@ static const char *const type_names[] = {
     [OPT_PORT]         = "port",
     [OPT_BIND_ADDRESS] = "address",
     [OPT_INCLUDE_DIR]  = "directory",
+    [OPT_PLUGIN]       = "plugin",
 };
 
 static const char *const scope_names[] = {

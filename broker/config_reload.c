@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "broker/auth/acl.h"
 #include "broker/auth/password_file.h"
 #include "broker/config.h"
 #include "broker/config_builder.h"
@@ -78,6 +79,7 @@ static struct listener_config copy_listener(const struct listener_config *from)
     copy.address = copy_text(from->address);
     copy.unix_path = copy_text(from->unix_path);
     copy.file = copy_text(from->file);
+    copy.acl = acl_ref(from->acl);
     return copy;
 }
 

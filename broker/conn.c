@@ -6,6 +6,7 @@
  */
 #include "broker/conn.h"
 
+#include "broker/auth/access.h"
 #include "broker/auth/login.h"
 #include "broker/broker_state.h"
 #include "broker/conn_state.h"
@@ -96,6 +97,8 @@ void conn_free(struct conn *conn)
     free_aliases(conn->aliases_out, conn->aliases_out_max);
     free(conn->partial);
     free(conn->user);
+    principal_unref(conn->principal);
+    access_forget(conn);
     config_unref(conn->config);
     free(conn);
 }

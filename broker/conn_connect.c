@@ -4,6 +4,7 @@
  * (takeover.c), and CONNACK says what was granted. Between the first and the last the connection is
  * CONN_CLAIMING and holds what arrives.
  */
+#include "broker/auth/access.h"
 #include "broker/auth/login.h"
 #include "broker/broker_state.h"
 #include "broker/conn_state.h"
@@ -190,6 +191,11 @@ void on_connect(struct conn *conn, struct span body, uint64_t now)
 
 void conn_admitted(struct conn *conn, struct span client_id, uint64_t now)
 {
+    if (!principal_new(conn->user, conn->listener->index, !conn->config->per_listener_settings,
+                       &conn->principal)) {
+        conn_refuse(conn, MQTT_SERVER_BUSY, "no memory for its user name", now);
+        return;
+    }
     claim_start(conn, client_id, now);
 }
 

@@ -4,6 +4,7 @@
  * rules that hold, in the order that makes them true, and returns what the connection is closed
  * with, or MQTT_SUCCESS. Runs on the connection's worker.
  */
+#include "broker/auth/access.h"
 #include "broker/broker_state.h"
 #include "broker/conn_state.h"
 #include "broker/durable.h"
@@ -74,10 +75,11 @@ static enum mqtt_reason check_publish(struct conn *conn, const struct mqtt_publi
 }
 
 /* What is answered in the acknowledgement, and the message is not taken. */
-static enum mqtt_reason refuse_publish(const struct conn *conn, const struct mqtt_publish *publish)
+static enum mqtt_reason refuse_publish(struct conn *conn, const struct mqtt_publish *publish)
 {
     const struct config *config = conn->config;
-    if (topic_is_ours(publish->topic))
+    if (topic_is_ours(publish->topic) ||
+        (conn->worker->guarded && !access_may_publish(conn, publish->topic)))
         return MQTT_NOT_AUTHORIZED;
     if (config->message_size_limit && publish->payload.len > config->message_size_limit)
         return MQTT_QUOTA_EXCEEDED;
@@ -132,6 +134,11 @@ static void publish_refused(struct conn *conn, const struct mqtt_publish *publis
 {
     char topic[LOG_QUOTE_MAX];
     STAT_ADD(&conn->worker->stats, publish_dropped, 1);
+    conn->session->refused++;
+    if (reason == MQTT_NOT_AUTHORIZED) {
+        STAT_ADD(&conn->worker->stats, publish_denied, 1);
+        access_log_refusal(conn, ACL_WRITE, publish->topic);
+    }
     log_emit(LEVEL_DEBUG, "PUBLISH from %s to %s refused: %s.", conn->address,
              log_quote(topic, sizeof topic, publish->topic.data, publish->topic.len),
              mqtt_reason_name(reason));
@@ -295,6 +302,12 @@ static bool wants_retained(const struct subscription *subscription, bool is_new)
     return handling == 0x00 || (handling == 0x10 && is_new);
 }
 
+/* What the rules say of the filter; the same for the members of a group, whom it asks then. */
+static uint8_t mark_of(const struct conn *conn, struct span plain)
+{
+    return conn->worker->guarded ? access_mark(conn->worker, conn->session, plain) : 0;
+}
+
 /* Makes or replaces one subscription. Returns what SUBACK says of it. */
 static enum mqtt_reason subscribe_one(struct conn *conn, const struct mqtt_subscribe_item *item,
                                       uint32_t sub_id)
@@ -305,7 +318,11 @@ static enum mqtt_reason subscribe_one(struct conn *conn, const struct mqtt_subsc
     if (!mqtt_topic_filter_valid(item->filter))
         return MQTT_TOPIC_FILTER_INVALID;
     bool shared = mqtt_share_split(item->filter, &share, &plain);
-    uint8_t options = item->options;
+    uint8_t options = item->options, mark = mark_of(conn, plain);
+    if (mark == ENTRY_DENIED && worker->config->acl_subscribe_check) {
+        access_log_refusal(conn, ACL_READ, plain);
+        return MQTT_NOT_AUTHORIZED;
+    }
     if ((options & MQTT_SUB_QOS) > conn->listener->max_qos)
         options = (uint8_t)((options & ~MQTT_SUB_QOS) | conn->listener->max_qos);
     if (conn->bridge) /* mosquitto's bridges: own messages not returned, retain kept */
@@ -318,6 +335,7 @@ static enum mqtt_reason subscribe_one(struct conn *conn, const struct mqtt_subsc
         return MQTT_QUOTA_EXCEEDED;
     subscription->options = options;
     subscription->sub_id = sub_id;
+    subscription->mark = mark;
     if (shared) {
         struct membership *member = group_join(worker, session, item->filter, options, sub_id,
                                                subscription->member);
@@ -332,7 +350,7 @@ static enum mqtt_reason subscribe_one(struct conn *conn, const struct mqtt_subsc
         struct filter_change change = { .filter = plain,
                                         .entry = { .subscriber = session,
                                                    .sub_id = sub_id,
-                                                   .options = options,
+                                                   .options = options | mark,
                                                    .kind = TREE_SESSION } };
         route_change(worker, &change, 1);
         if (change.result == TREE_NO_MEMORY) {
@@ -345,8 +363,8 @@ static enum mqtt_reason subscribe_one(struct conn *conn, const struct mqtt_subsc
         STAT_ADD(&worker->stats, shared_subscriptions, shared);
     }
     (void)durable_subscribed(worker, session, subscription);
-    if (!shared && wants_retained(subscription, is_new))
-        retained_fetch(worker, session, plain, options & MQTT_SUB_QOS, sub_id);
+    if (!shared && mark != ENTRY_DENIED && wants_retained(subscription, is_new))
+        retained_fetch(worker, session, plain, options | mark, sub_id);
     log_subscribe(conn, LEVEL_SUBSCRIBE, item->filter, options & MQTT_SUB_QOS);
     return (enum mqtt_reason)(options & MQTT_SUB_QOS);
 }

@@ -4,6 +4,7 @@
  * packet, then the replies whose turn and condition have come, then what must be sent again, then
  * the session's queue. Runs on the connection's worker.
  */
+#include "broker/auth/access.h"
 #include "broker/broker_state.h"
 #include "broker/conn_state.h"
 #include "broker/durable.h"
@@ -441,6 +442,36 @@ static void drop(struct conn *conn, struct session *session, struct delivery *de
     delivery_unref(delivery);
 }
 
+/* Whether a delivery that waited may be read by whom the session belongs to now. */
+static bool may_send(const struct conn *conn, const struct session *session,
+                     struct delivery *delivery)
+{
+    if (conn->worker->guarded &&
+        !access_may(conn->worker, session, ACL_READ, message_topic(delivery->message))) {
+        STAT_ADD(&conn->worker->stats, deliveries_denied, 1);
+        return false;
+    }
+    delivery->flags &= (uint8_t)~DELIVERY_ASK;
+    return true;
+}
+
+/* Takes the first of the queue off it if it may not be read; one of a group may suit another
+ * member. */
+__attribute__((noinline)) static bool drop_unreadable(struct conn *conn, struct session *session)
+{
+    struct delivery delivery;
+    if (may_send(conn, session, queue_first(&session->queue)))
+        return false;
+    (void)queue_pop(&session->queue, &delivery);
+    if (delivery.flags & DELIVERY_SHARED) {
+        group_return(conn->worker, &delivery);
+        return true;
+    }
+    durable_done(conn->worker, session->slot, &delivery);
+    delivery_unref(&delivery);
+    return true;
+}
+
 enum progress {
     CAUGHT_UP, /* all that is in flight has been sent on this connection */
     AWAITING,  /* the next one's identifier is not durable yet */
@@ -466,6 +497,10 @@ static enum progress send_again(struct conn *conn, struct session *session,
     }
     if (!entry->counts && inflight->window >= conn->window)
         return STOPPED;
+    if (delivery->flags & DELIVERY_ASK && !may_send(conn, session, delivery)) {
+        session_finish(conn->worker, session, entry, id);
+        return CAUGHT_UP;
+    }
     bool expired = !(delivery->flags & DELIVERY_BEGUN) && message_expired(delivery->message, now);
     enum sent sent = expired ? TOO_LARGE : send_publish(conn, delivery, id, w, now);
     if (sent == NO_ROOM) {
@@ -546,7 +581,7 @@ static bool send_first(struct conn *conn, struct session *session, struct mqtt_w
     uint16_t id = 0;
 
     if (message_expired(first->message, now)) { /* [MQTT5-3.3.2-5] */
-        (void)queue_pop(queue, &delivery);
+        (void)queue_pop(&session->queue, &delivery);
         drop(conn, session, &delivery, true);
         return true;
     }
@@ -560,7 +595,7 @@ static bool send_first(struct conn *conn, struct session *session, struct mqtt_w
         worker_ready(conn->worker, conn);
         return false;
     }
-    (void)queue_pop(queue, &delivery);
+    (void)queue_pop(&session->queue, &delivery);
     if (sent == TOO_LARGE) {
         drop(conn, session, &delivery, false);
         return true;
@@ -596,6 +631,8 @@ static void drain_session(struct conn *conn, struct session *session, struct mqt
             list_append(&conn->worker->waiting, &conn->waiting_node);
         if (!(first = queue_first(&session->queue)))
             return;
+        if (first->flags & DELIVERY_ASK && drop_unreadable(conn, session))
+            continue;
         if (kept && first->qos == 2 && !message_expired(first->message, now)) {
             if (!stage_first(conn, session))
                 return;

@@ -20,6 +20,8 @@
 struct claim;
 struct login;
 struct config;
+struct principal;
+struct remembered;
 struct session;
 
 enum conn_phase {
@@ -103,14 +105,17 @@ struct conn {
     uint64_t choked_since;   /* milliseconds, 0 not choked */
     struct timer timer;
 
-    char *user;              /* owned, ends in NUL; from conn_admitted() on; NULL: anonymous */
-    uint64_t credential;     /* fingerprint of the stored password that let it in; 0 none */
-    struct session *session; /* attached in CONN_OPEN */
-    struct login *login;     /* in CONN_CLAIMING, until it is known who it is; then */
-    struct claim *claim;     /* until the session is here */
-    struct message *will;    /* owned */
-    uint32_t will_delay;     /* seconds */
-    uint32_t session_expiry; /* seconds, as granted */
+    char *user;          /* owned, ends in NUL; from conn_admitted() on; NULL: anonymous */
+    uint64_t credential; /* fingerprint of the stored password that let it in; 0 none */
+    struct principal
+        *principal; /* who the session will belong to; from conn_admitted() on, owned */
+    struct remembered *remembered; /* of its publishes, see auth/access.h; owned */
+    struct session *session;       /* attached in CONN_OPEN */
+    struct login *login;           /* in CONN_CLAIMING, until it is known who it is; then */
+    struct claim *claim;           /* until the session is here */
+    struct message *will;          /* owned */
+    uint32_t will_delay;           /* seconds */
+    uint32_t session_expiry;       /* seconds, as granted */
 
     uint8_t *partial; /* the beginning of a packet, or in CONN_CLAIMING whatever arrived */
     size_t partial_len, partial_room;

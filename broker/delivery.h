@@ -24,6 +24,7 @@ enum {
     DELIVERY_BEGUN = 8,       /* sent at least once: never expires again, DUP when sent again */
     DELIVERY_MAYBE_SENT = 32, /* by a broker that has crashed since: DUP, but it expires */
     DELIVERY_STORED = 16,     /* its receiver is one of message->stored, and not done */
+    DELIVERY_ASK = 64, /* whether the client may read it is not known yet, see auth/access.h */
 };
 
 struct delivery { /* 24 bytes */

@@ -5,6 +5,7 @@
  */
 #include "broker/durable.h"
 
+#include "broker/auth/access.h"
 #include "broker/broker_state.h"
 #include "broker/conn_state.h"
 #include "broker/session.h"
@@ -50,6 +51,7 @@ static struct session_record describe(const struct session *session)
         .will_delay = session->will_delay,
         .will_at = session->will_at,
     };
+    access_describe(session, &record);
     if (conn && conn->will) {
         record.will = conn->will;
         record.will_delay = conn->will_delay;

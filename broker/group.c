@@ -7,10 +7,13 @@
  */
 #include "broker/group.h"
 
+#include "broker/auth/access.h"
 #include "broker/broker_state.h"
 #include "broker/durable.h"
 #include "broker/group_state.h"
+#include "broker/locks.h"
 #include "mqtt/packet.h"
+#include "mqtt/topic.h"
 
 static bool has_place(const struct membership *member)
 {
@@ -47,13 +50,74 @@ static void as_published(const struct config *config, struct delivery *delivery)
     };
 }
 
+/* Whether a member that has not left may read the message, under the rules that hold here. */
+static bool may_read(const struct worker *worker, struct membership *member,
+                     const struct message *message)
+{
+    const struct group *group = member->group;
+    const struct acl *rules = access_rules(worker, member->principal);
+    struct acl_client client = access_client(member->principal, session_client_id(member->session));
+    if (member->rules != worker->rules) {
+        struct span name, filter;
+        CHECK(mqtt_share_split(span_of(group->share_filter, group->share_filter_len), &name,
+                               &filter));
+        member->verdict = (uint8_t)acl_allows_filter(rules, &client, ACL_READ, filter);
+        member->rules = worker->rules;
+    }
+    if (member->verdict != ACL_SOME)
+        return member->verdict == ACL_EVERYTHING;
+    return acl_allows(rules, &client, ACL_READ, message_topic(message));
+}
+
+__attribute__((noinline)) static struct membership *pick_reader(const struct worker *worker,
+                                                                const struct group *group,
+                                                                const struct message *message)
+{
+    const struct list *members = &group->free_members;
+    for (struct list *node = members->next; node != members; node = node->next) {
+        struct membership *member = CONTAINER_OF(node, struct membership, free_node);
+        if (may_read(worker, member, message))
+            return member;
+    }
+    return NULL;
+}
+
+/* The member whose turn it is of those that have a place and may read it, NULL: none. */
+static struct membership *pick(const struct worker *worker, const struct group *group,
+                               const struct message *message)
+{
+    if (list_empty(&group->free_members))
+        return NULL;
+    if (worker->guarded)
+        return pick_reader(worker, group, message);
+    return CONTAINER_OF(group->free_members.next, struct membership, free_node);
+}
+
+/* Whether nobody who is there may read it, though somebody is: it would only be in the way of
+ * others. */
+static bool is_unreadable(const struct worker *worker, struct group *group,
+                          const struct message *message)
+{
+    if (!worker->guarded || !group->online)
+        return false;
+    bool readable = false;
+    lock_take(&group->groups->lock, RANK_SESSION_TABLE);
+    for (struct list *node = group->memberships.next; node != &group->memberships && !readable;
+         node = node->next) {
+        struct membership *member = CONTAINER_OF(node, struct membership, group_node);
+        readable = member->online && may_read(worker, member, message);
+    }
+    lock_drop(&group->groups->lock, RANK_SESSION_TABLE);
+    return !readable;
+}
+
 /* Gives it to the member whose turn it is [MQTT5-4.8.2-3]: the granted QoS is the member's own.
  * The group's delivery is taken over. */
-static void hand_out(struct worker *worker, struct group *group, struct delivery *delivery,
+static void hand_out(struct worker *worker, struct membership *member, struct delivery *delivery,
                      uint64_t now)
 {
-    struct membership *member = CONTAINER_OF(list_take(&group->free_members), struct membership,
-                                             free_node);
+    struct group *group = member->group;
+    list_remove(&member->free_node);
     uint64_t terms = atomic_load_explicit(&member->terms, memory_order_relaxed);
     uint8_t granted = terms & MQTT_SUB_QOS;
     uint8_t retain = terms & MQTT_SUB_RETAIN_AS_PUBLISHED ? DELIVERY_RETAIN : 0;
@@ -71,6 +135,12 @@ static void forget(struct worker *worker, const struct group *group, struct deli
 {
     durable_done(worker, atomic_load_explicit(&group->slot, memory_order_relaxed), delivery);
     delivery_unref(delivery);
+}
+
+static void deny(struct worker *worker, const struct group *group, struct delivery *delivery)
+{
+    STAT_ADD(&worker->stats, deliveries_denied, 1);
+    forget(worker, group, delivery);
 }
 
 static void drop(struct worker *worker, const struct group *group, struct delivery *delivery)
@@ -93,8 +163,12 @@ void group_take_message(struct worker *worker, struct group *group, struct deliv
 {
     struct config *config = worker->config;
     as_published(config, delivery);
-    if (group->queue.count == 0 && !list_empty(&group->free_members))
-        hand_out(worker, group, delivery, now);
+    struct membership *member = group->queue.count == 0 ? pick(worker, group, delivery->message)
+                                                        : NULL;
+    if (member)
+        hand_out(worker, member, delivery, now);
+    else if (is_unreadable(worker, group, delivery->message))
+        deny(worker, group, delivery);
     else if (!is_awaited(config, group, delivery))
         forget(worker, group, delivery);
     else if (!worker_queue_takes(worker, &group->queue, delivery) ||
@@ -155,14 +229,21 @@ void group_take_credit(struct worker *worker, struct membership *member, uint32_
 
 /* ---- members ---- */
 
+static void become(struct membership *member, struct principal *principal)
+{
+    principal_unref(member->principal);
+    member->principal = principal;
+    member->rules = ACCESS_UNDECIDED;
+}
+
 void group_take_member(struct worker *worker, struct membership *member, uint32_t change,
-                       uint64_t now)
+                       struct principal *principal)
 {
     struct group *group = member->group;
     bool was_online = member->online;
-    (void)now;
     switch ((enum member_change)(change & MEMBER_CHANGE_MASK)) {
     case MEMBER_JOIN: group->members++; break;
+    case MEMBER_WHO: become(member, principal); break;
     case MEMBER_ONLINE:
         member->places = change >> MEMBER_CHANGE_BITS;
         member->online = true;
@@ -188,14 +269,23 @@ void group_take_member(struct worker *worker, struct membership *member, uint32_
 static void hand_out_queue(struct worker *worker, struct group *group, uint64_t now)
 {
     struct delivery delivery;
-    while (!list_empty(&group->free_members) && queue_pop(&group->queue, &delivery)) {
+    while (!list_empty(&group->free_members) && group->queue.count > 0) {
+        const struct message *first = queue_first(&group->queue)->message;
+        struct membership *member = pick(worker, group, first);
+        if (!member && !is_unreadable(worker, group, first))
+            break; /* who may read it has no place now */
+        (void)queue_pop(&group->queue, &delivery);
+        if (!member) {
+            deny(worker, group, &delivery);
+            continue;
+        }
         if (message_expired(delivery.message, now)) { /* [MQTT5-3.3.2-5] */
             STAT_ADD(&worker->stats, expired_dropped, 1);
             STAT_ADD(&worker->stats, publish_dropped, 1);
             forget(worker, group, &delivery);
             continue;
         }
-        hand_out(worker, group, &delivery, now);
+        hand_out(worker, member, &delivery, now);
     }
     while (group->members == 0 && queue_pop(&group->queue, &delivery))
         forget(worker, group, &delivery);

@@ -13,6 +13,7 @@ struct broker;
 struct group;
 struct groups;
 struct membership;
+struct principal;
 struct session;
 struct worker;
 
@@ -35,6 +36,8 @@ void group_leave(struct worker *worker, struct membership *member);
  * whatever they came through. */
 void group_member_online(struct worker *worker, struct membership *member, uint32_t window);
 void group_member_offline(struct worker *worker, struct membership *member);
+/* Whose the session of the member is; before it comes online, and when that changes. */
+void group_member_is(struct worker *worker, struct membership *member);
 /* Tells the groups of a session with a connection when they have another number of its places than
  * before, because of what it has besides. */
 void group_report_room(struct worker *worker, struct session *session, uint32_t window);
@@ -54,8 +57,9 @@ void group_take_return(struct worker *worker, struct membership *member, struct 
                        uint64_t now);
 void group_take_credit(struct worker *worker, struct membership *member, uint32_t places,
                        uint64_t now);
+/* `principal`, given away: with MEMBER_WHO, whose the member is; else NULL. */
 void group_take_member(struct worker *worker, struct membership *member, uint32_t change,
-                       uint64_t now);
+                       struct principal *principal);
 
 /* Reports collected credit and hands out what waits, for all groups of this worker that
  * something has changed for. Called by worker_finish(). */

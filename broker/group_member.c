@@ -4,6 +4,7 @@
  * live. It tells the group's worker by mail what happens and touches neither the group's queue nor
  * its order of members.
  */
+#include "broker/auth/access.h"
 #include "broker/broker_state.h"
 #include "broker/durable.h"
 #include "broker/group_state.h"
@@ -30,11 +31,17 @@ struct groups *groups_new(uint64_t seed)
     return groups;
 }
 
+static void free_member(struct membership *member)
+{
+    principal_unref(member->principal);
+    free(member);
+}
+
 static void free_group(struct group *group)
 {
     struct list *node;
     while ((node = list_take(&group->memberships)))
-        free(CONTAINER_OF(node, struct membership, group_node));
+        free_member(CONTAINER_OF(node, struct membership, group_node));
     queue_done(&group->queue);
     free(group);
 }
@@ -279,6 +286,7 @@ struct membership *group_join(struct worker *worker, struct session *session,
     }
     link_member(session, member);
     post_member(worker, member, MEMBER_JOIN);
+    group_member_is(worker, member);
     return member;
 }
 
@@ -340,6 +348,15 @@ void group_report_room(struct worker *worker, struct session *session, uint32_t 
 void group_took(struct membership *member)
 {
     member->taken++;
+}
+
+void group_member_is(struct worker *worker, struct membership *member)
+{
+    worker_post(worker, member->group->owner,
+                &(struct mail){ .kind = MAIL_GROUP_MEMBER,
+                                .target = member,
+                                .number = MEMBER_WHO,
+                                .principal = principal_ref(member->session->principal) });
 }
 
 void group_member_offline(struct worker *worker, struct membership *member)
@@ -413,7 +430,7 @@ void group_bury_leftovers(struct worker *worker, struct group *group, uint64_t n
     while ((node = list_take(&group->leftovers))) {
         struct membership *member = CONTAINER_OF(node, struct membership, free_node);
         list_remove(&member->group_node);
-        free(member);
+        free_member(member);
     }
     bool over = group->dead && list_empty(&group->memberships);
     lock_drop(&groups->lock, RANK_SESSION_TABLE);

@@ -38,22 +38,25 @@ struct group {
 };
 
 struct membership {
-    struct list group_node;   /* (L) */
-    struct group *group;      /* (i) */
-    struct session *session;  /* (i) not followed once the member has left */
-    _Atomic uint64_t terms;   /* (a) subscription identifier << 8 | options */
-    struct membership *next;  /* (s) in session.members */
-    struct membership **link; /* (s) what points to this one; NULL: it has left */
-    bool keeper;              /* (s) counts as one of group.keepers */
-    struct list credit_node;  /* (s) in worker.credits */
-    uint32_t collected;       /* (s) places to be reported at the end of the turn */
-    uint32_t taken;           /* (s) deliveries that the session has of it */
-    uint32_t reported;        /* (s) places, as the group was told last */
-    struct list free_node;    /* (g) in group.free_members or group.leftovers */
-    uint32_t places;          /* (g) how many deliveries it takes at once, 0 offline */
-    bool online;              /* (g) */
-    uint32_t outstanding;     /* (g) deliveries handed out, neither finished nor returned */
-    bool left;                /* (g) */
+    struct list group_node;      /* (L) */
+    struct group *group;         /* (i) */
+    struct session *session;     /* (i) not followed once the member has left */
+    _Atomic uint64_t terms;      /* (a) subscription identifier << 8 | options */
+    struct membership *next;     /* (s) in session.members */
+    struct membership **link;    /* (s) what points to this one; NULL: it has left */
+    bool keeper;                 /* (s) counts as one of group.keepers */
+    struct list credit_node;     /* (s) in worker.credits */
+    uint32_t collected;          /* (s) places to be reported at the end of the turn */
+    uint32_t taken;              /* (s) deliveries that the session has of it */
+    uint32_t reported;           /* (s) places, as the group was told last */
+    struct list free_node;       /* (g) in group.free_members or group.leftovers */
+    uint32_t places;             /* (g) how many deliveries it takes at once, 0 offline */
+    bool online;                 /* (g) */
+    uint32_t outstanding;        /* (g) deliveries handed out, neither finished nor returned */
+    bool left;                   /* (g) */
+    uint8_t verdict;             /* (g) enum acl_verdict of the filter, under `rules` */
+    uint32_t rules;              /* (g) their number, see auth/access.h */
+    struct principal *principal; /* (g) who it is, one reference */
 };
 
 struct groups {
@@ -64,8 +67,8 @@ struct groups {
 };
 
 /* The number of a MAIL_GROUP_MEMBER: what happened, and for MEMBER_ONLINE the places above it. */
-enum member_change { MEMBER_JOIN, MEMBER_ONLINE, MEMBER_OFFLINE, MEMBER_LEAVE };
-enum { MEMBER_CHANGE_BITS = 2, MEMBER_CHANGE_MASK = (1 << MEMBER_CHANGE_BITS) - 1 };
+enum member_change { MEMBER_JOIN, MEMBER_WHO, MEMBER_ONLINE, MEMBER_OFFLINE, MEMBER_LEAVE };
+enum { MEMBER_CHANGE_BITS = 3, MEMBER_CHANGE_MASK = (1 << MEMBER_CHANGE_BITS) - 1 };
 
 /* Takes a group that nobody has joined out of the tree and the table, and frees it. */
 void group_remove(struct worker *worker, struct group *group);

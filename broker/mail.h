@@ -11,6 +11,7 @@
 
 #include <pthread.h>
 
+struct principal;
 struct worker;
 
 /* What a mail is about; each kind is a row of the table in worker.c that names its handler.
@@ -20,12 +21,12 @@ enum mail_kind {
     MAIL_GROUP_MESSAGE, /* target: group; delivery given away: a message that the group's filter matched */
     MAIL_GROUP_RETURN, /* target: membership; delivery given away: a member has left it unacknowledged */
     MAIL_GROUP_CREDIT, /* target: membership; number: how many places became free */
-    MAIL_GROUP_MEMBER, /* target: membership; number: enum member_change */
+    MAIL_GROUP_MEMBER, /* target: membership; number: enum member_change; principal given away */
     MAIL_CLAIM,        /* target: claim; for the session's owner */
     MAIL_CLAIM_ANSWER, /* target: claim; for the claiming worker */
     MAIL_FENCE,        /* target: fence; answer when all that was collected has been posted */
     MAIL_FENCE_ANSWER, /* target: fence; for the worker that put it up */
-    MAIL_CONFIG,       /* target: config, one reference given away */
+    MAIL_CONFIG,       /* target: config, one reference given away; number: of its rules */
     MAIL_STOP,         /* the broker stops: send the wills */
     MAIL_CLOSE,        /* all wills are sent: close all connections */
     MAIL_DUMP,         /* log what there is */
@@ -38,7 +39,10 @@ struct mail {
     enum mail_kind kind;
     uint32_t number;
     void *target;
-    struct delivery delivery;
+    union {
+        struct delivery delivery;
+        struct principal *principal; /* MAIL_GROUP_MEMBER with MEMBER_WHO */
+    };
 };
 
 struct mails { /* a growing array, owner-only */

@@ -115,8 +115,8 @@ const struct option option_table[] = {
 
 { .key = "per_listener_settings", .type = OPT_BOOL, GLOBAL(per_listener_settings),
   .preset = "false",
-  .help = "Whether the options of this group belong to the listener above them instead of to all "
-          "listeners. It must stand before them." },
+  .help = "Whether the options of this group and of the next one belong to the listener above them "
+          "instead of to all listeners. It must stand before them." },
 { .key = "allow_anonymous", .type = OPT_BOOL, SECURITY(allow_anonymous),
   .preset = "false", .live = true,
   .help = "Whether clients may connect without saying who they are. A configured listener lets "
@@ -152,6 +152,43 @@ const struct option option_table[] = {
 { .key = "clientid_prefixes", .type = OPT_TEXT, SECURITY(clientid_prefixes),
   .max = 255, .example = "device-", .otherwise = "any", .live = true,
   .help = "What every client identifier must begin with; clients with another one are refused." },
+
+{ .status = OPTION_TITLE, .title = "Who may use which topics",
+  .help = "Without acl_file everybody who may connect may publish and subscribe to everything." },
+
+{ .key = "acl_file", .type = OPT_FILE, SECURITY(acl_file), .loaded = true,
+  .example = "/etc/noctule/acl", .otherwise = "everything is allowed", .live = true,
+  .help = "Rules for topics, in the syntax of mosquitto: \"topic [read|write|readwrite|deny] "
+          "filter\" for clients without a user name, after \"user name\" for that user, and "
+          "\"pattern\" for everybody, with %u for the user name and %c for the client identifier. "
+          "What no rule allows is denied. Publishing needs write, also for a will; receiving needs "
+          "read. SIGHUP reads the file again, also for clients that are connected." },
+{ .key = "acl_subscribe_check", .type = OPT_BOOL, GLOBAL(acl_subscribe_check),
+  .preset = "false", .live = true,
+  .help = "Whether a subscription is refused with reason code 0x87 when the rules allow nothing of "
+          "it. With false it succeeds, as in mosquitto, and nothing comes." },
+{ .key = "plugin", .type = OPT_PLUGIN, .scope = SCOPE_SECURITY,
+  .otherwise = "none", .deprecated = true,
+  .help = "mosquitto_acl_file.so and mosquitto_password_file.so stand for acl_file and "
+          "password_file, whose paths then stand in plugin_opt_acl_file and "
+          "plugin_opt_password_file. There are no other plugins." },
+{ .key = "global_plugin", .type = OPT_PLUGIN, .scope = SCOPE_SECURITY,
+  .otherwise = "none", .deprecated = true, .help = "The same as plugin." },
+{ .key = "auth_plugin", .type = OPT_PLUGIN, .scope = SCOPE_SECURITY,
+  .otherwise = "none", .deprecated = true, .help = "The older name of plugin." },
+{ .key = "plugin_opt_acl_file", .type = OPT_FILE, SECURITY(acl_file), .loaded = true,
+  .same_as = "acl_file", .otherwise = "as acl_file", .live = true, .deprecated = true,
+  .help = "acl_file, behind the line of the plugin that it stands for." },
+{ .key = "auth_opt_acl_file", .type = OPT_FILE, SECURITY(acl_file), .loaded = true,
+  .same_as = "acl_file", .otherwise = "as acl_file", .live = true, .deprecated = true,
+  .help = "The older name of plugin_opt_acl_file." },
+
+{ .key = "plugin_opt_password_file", .type = OPT_FILE, SECURITY(password_file),
+  .same_as = "password_file", .otherwise = "as password_file", .live = true, .deprecated = true,
+  .help = "password_file, behind the line of the plugin that it stands for." },
+{ .key = "auth_opt_password_file", .type = OPT_FILE, SECURITY(password_file),
+  .same_as = "password_file", .otherwise = "as password_file", .live = true, .deprecated = true,
+  .help = "The older name of plugin_opt_password_file." },
 
 { .status = OPTION_TITLE, .title = "Packets",
   .help = "What a client may send, and what it is told about it." },
@@ -393,17 +430,13 @@ IGNORED("websockets_log_level", NULL, "log_type websockets is all there is"),
 
 /* ---- mosquitto's, and somebody relies on them ---- */
 
-REFUSED("acl_file", NULL, "it says who may use which topics"),
 REFUSED("auth_opt_*", NULL, "it belongs to a plugin that says who may connect"),
-REFUSED("auth_plugin", NULL, "a plugin says who may connect"),
 REFUSED("auth_plugin_deny_special_chars", NULL, "it belongs to a plugin that says who may connect"),
 REFUSED("bind_interface", NULL,
         "it says which network may reach the listener; give listener an address instead"),
 REFUSED("enable_proxy_protocol", NULL, "connections through the proxy would not be understood"),
-REFUSED("global_plugin", NULL, "a plugin may say who may connect"),
 REFUSED("http_api", NULL, "there is no HTTP interface"),
 REFUSED("mount_point", NULL, "it keeps the clients of a listener apart from the others"),
-REFUSED("plugin", NULL, "a plugin may say who may connect"),
 REFUSED("plugin_load", NULL, "a plugin may say who may connect"),
 REFUSED("plugin_opt_*", NULL, "it belongs to a plugin that may say who may connect"),
 REFUSED("plugin_use", NULL, "a plugin may say who may connect"),

@@ -40,6 +40,7 @@ enum option_type {
     OPT_PORT,         /* of the listener that mosquitto 1 had by default */
     OPT_BIND_ADDRESS, /* the same */
     OPT_INCLUDE_DIR,
+    OPT_PLUGIN, /* of mosquitto, where one of our options does the same */
 };
 
 enum option_scope {
@@ -63,6 +64,7 @@ struct option {
     bool live;       /* a reload changes it; else it needs a restart */
     bool no_limit;   /* "-1" is another way to write 0 */
     bool deprecated; /* works, is left out of the sample */
+    bool loaded;     /* OPT_FILE: read with the configuration, so it is not looked at before */
     uint16_t offset; /* of the field, in struct config or struct listener_config */
     uint16_t size;   /* of the field */
     uint64_t min, max;

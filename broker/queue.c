@@ -85,6 +85,12 @@ struct delivery *queue_first(struct queue *queue)
     return queue->count ? place(queue, 0) : NULL;
 }
 
+void queue_mark(struct queue *queue, uint8_t flag)
+{
+    for (uint32_t i = 0; i < queue->count; i++)
+        place(queue, i)->flags |= flag;
+}
+
 uint32_t queue_drop(struct queue *queue, uint32_t most)
 {
     struct delivery delivery;

@@ -21,8 +21,9 @@ MUST_USE bool queue_push(
 MUST_USE bool queue_push_front(struct queue *queue,
                                const struct delivery *delivery); /* the same at the other end */
 bool queue_pop(struct queue *queue,
-               struct delivery *ret_delivery);     /* gives it away; false: empty */
-struct delivery *queue_first(struct queue *queue); /* NULL: empty */
+               struct delivery *ret_delivery);      /* gives it away; false: empty */
+struct delivery *queue_first(struct queue *queue);  /* NULL: empty */
+void queue_mark(struct queue *queue, uint8_t flag); /* sets a flag of all its deliveries */
 /* Drops at most `most` deliveries from the front; returns how many it dropped. */
 uint32_t queue_drop(struct queue *queue, uint32_t most);
 void queue_done(struct queue *queue); /* drops all and frees the ring */

@@ -9,6 +9,7 @@
  */
 #include "broker/restore.h"
 
+#include "broker/auth/access.h"
 #include "broker/broker_state.h"
 #include "broker/durable.h"
 #include "broker/group.h"
@@ -145,6 +146,8 @@ static bool take_session(void *ctx, uint32_t slot, const struct session_record *
     else /* the newer one counts */
         (void)durable_session_end(worker, session->slot);
     session->slot = slot;
+    if (!access_restore(session_owner(session), session, record))
+        return false;
     session_restore(session_owner(session), session, record, created);
     return holder_add(
         restore,
@@ -178,10 +181,11 @@ static bool take_subscription(void *ctx, uint32_t slot, const struct subscriptio
     STAT_ADD(&worker->stats, subscriptions, 1);
     if (mqtt_share_split(record->filter, &share, &plain))
         return join(session, subscription, record->filter);
+    subscription->mark = access_mark(worker, session, plain);
     struct filter_change change = { .filter = plain,
                                     .entry = { .subscriber = session,
                                                .sub_id = record->sub_id,
-                                               .options = record->options,
+                                               .options = record->options | subscription->mark,
                                                .kind = TREE_SESSION } };
     route_change(worker, &change, 1);
     return change.result != TREE_NO_MEMORY;

@@ -7,6 +7,7 @@
  */
 #include "broker/retained.h"
 
+#include "broker/auth/access.h"
 #include "broker/broker_state.h"
 #include "broker/conn_state.h"
 #include "broker/durable.h"
@@ -47,6 +48,7 @@ struct retained_job {
     unsigned shard, last; /* the one to scan, and behind the last one */
     uint32_t sub_id;
     uint8_t qos;
+    bool ask; /* about each message, whether the client may read it */
     uint32_t filter_len;
     uint8_t filter[];
 };
@@ -156,8 +158,8 @@ void retained_free(struct retained *retained)
 
 /* ---- fetching ---- */
 
-void retained_fetch(struct worker *worker, struct session *session, struct span filter, uint8_t qos,
-                    uint32_t sub_id)
+void retained_fetch(struct worker *worker, struct session *session, struct span filter,
+                    uint8_t options, uint32_t sub_id)
 {
     struct retained *retained = worker->broker->retained;
     struct retained_job *job = calloc(1, sizeof *job + filter.len);
@@ -166,7 +168,8 @@ void retained_fetch(struct worker *worker, struct session *session, struct span 
     memcpy(job->filter, filter.data, filter.len);
     job->filter_len = (uint32_t)filter.len;
     job->session = session;
-    job->qos = qos;
+    job->qos = options & MQTT_SUB_QOS;
+    job->ask = options & ENTRY_ASK;
     job->sub_id = sub_id;
     job->last = SHARDS;
     if (!mqtt_filter_has_wildcard(filter)) {
@@ -175,6 +178,13 @@ void retained_fetch(struct worker *worker, struct session *session, struct span 
     }
     list_append(&session->retained_jobs, &job->session_node);
     list_append(&worker->jobs, &job->worker_node);
+}
+
+void retained_ask(struct session *session)
+{
+    struct list *jobs = &session->retained_jobs;
+    for (struct list *node = jobs->next; node != jobs; node = node->next)
+        CONTAINER_OF(node, struct retained_job, session_node)->ask = true;
 }
 
 static void job_free(struct retained_job *job)
@@ -254,6 +264,8 @@ static void offer_slice(struct worker *worker, const struct retained_job *job, s
                                      .sub_id = job->sub_id,
                                      .qos = message->qos < job->qos ? message->qos : job->qos,
                                      .flags = DELIVERY_RETAIN };
+        if (job->ask)
+            delivery.flags |= DELIVERY_ASK;
         durable_adopt(worker, job->session, &delivery);
         session_offer(worker, job->session, &delivery, now);
     }

@@ -37,10 +37,12 @@ uint64_t retained_count(const struct retained *retained);
 uint64_t retained_bytes(const struct retained *retained);
 
 /* Fetches the retained messages that match a filter for a session, in slices, at the end of this
- * and later turns, as fast as its queue takes them. `qos`, `sub_id` of the subscription. Owner of
- * the session only. */
-void retained_fetch(struct worker *worker, struct session *session, struct span filter, uint8_t qos,
-                    uint32_t sub_id);
+ * and later turns, as fast as its queue takes them. `sub_id` of the subscription, `options` of its
+ * entry in the tree. Owner of the session only. */
+void retained_fetch(struct worker *worker, struct session *session, struct span filter,
+                    uint8_t options, uint32_t sub_id);
+/* What was decided about the filters of the session's fetches holds no longer. */
+void retained_ask(struct session *session);
 /* Forgets the fetches of a session (of one filter, or all when filter.data is NULL). */
 void retained_cancel(struct session *session, struct span filter);
 /* The session moves: its fetches stop here, and go on at its next owner. */

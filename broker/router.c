@@ -6,15 +6,18 @@
  */
 #include "broker/router.h"
 
+#include "broker/auth/access.h"
 #include "broker/broker_state.h"
 #include "broker/durable.h"
 #include "broker/locks.h"
 #include "broker/match_cache.h"
 #include "broker/session.h"
 
+#include <assert.h>
 #include <stdlib.h>
 
 enum { QUADRATIC_UP_TO = 16 };
+static_assert((int)ENTRY_ASK == (int)DELIVERY_ASK, "a mark goes over into a delivery as it is");
 
 /* ---- matching ---- */
 
@@ -67,6 +70,18 @@ static uint8_t merged_options(uint8_t a, uint8_t b)
     return (uint8_t)(qos | ((a | b) & MQTT_SUB_RETAIN_AS_PUBLISHED));
 }
 
+/* What rules say of the topic through its filters: that nothing may be read, if one says so; that it
+ * is open, if none does and one is open. */
+static uint8_t merged_mark(const struct tree_entry *entries, size_t count)
+{
+    uint8_t any = 0, all = ENTRY_ASK;
+    for (size_t i = 0; i < count; i++) {
+        any |= entries[i].options;
+        all &= entries[i].options;
+    }
+    return any & ENTRY_DENIED ? ENTRY_DENIED : all;
+}
+
 /* One hit from several subscriptions of one session: highest QoS and all identifiers
  * [MQTT5-3.3.4-2, MQTT5-3.3.4-3]. `skip` leaves out those with No Local. Returns false when nothing
  * is left. */
@@ -101,14 +116,19 @@ static bool merge(const struct tree_entry *entries, size_t count, bool skip, str
 static uint32_t merge_target(const struct tree_entry *entries, size_t count, struct hit *hits)
 {
     bool no_local = false;
+    uint8_t mark = merged_mark(entries, count);
+    if (mark == ENTRY_DENIED)
+        return 0;
     for (size_t i = 0; i < count; i++)
         no_local |= (entries[i].options & MQTT_SUB_NO_LOCAL) != 0;
     (void)merge(entries, count, false, &hits[0]);
+    hits[0].options |= mark;
     if (!no_local)
         return 1;
     hits[0].condition = HIT_UNLESS_PUBLISHER;
     if (!merge(entries, count, true, &hits[1]))
         return 1;
+    hits[1].options |= mark;
     hits[1].condition = HIT_IF_PUBLISHER;
     return 2;
 }
@@ -198,7 +218,8 @@ static struct mail mail_for_session(struct worker *worker, const struct hit *hit
     struct delivery delivery = { .message = message_ref(message),
                                  .sub_id = hit->sub_id,
                                  .qos = effective_qos(worker, hit, message),
-                                 .flags = retain ? DELIVERY_RETAIN : 0 };
+                                 .flags = (uint8_t)((retain ? DELIVERY_RETAIN : 0) |
+                                                    (hit->options & ENTRY_ASK)) };
     if (hit->ids) {
         delivery.ids = sub_ids_ref(hit->ids);
         delivery.flags |= DELIVERY_MANY_IDS;

@@ -22,9 +22,9 @@ struct hit {
     void *target;        /* a session or a group */
     struct sub_ids *ids; /* several identifiers, else NULL */
     uint32_t sub_id;
-    uint32_t slot;     /* of the store: it survives there; 0 it does not */
-    uint8_t options;   /* highest QoS; RETAIN_AS_PUBLISHED if any has it */
-    uint8_t kind;      /* enum tree_kind */
+    uint32_t slot;   /* of the store: it survives there; 0 it does not */
+    uint8_t options; /* highest QoS; RETAIN_AS_PUBLISHED if any has it; ENTRY_ASK if all have it */
+    uint8_t kind;    /* enum tree_kind */
     uint8_t condition; /* enum hit_condition */
 };
 enum hit_condition { HIT_ALWAYS, HIT_UNLESS_PUBLISHER, HIT_IF_PUBLISHER }; /* No Local */

@@ -5,6 +5,7 @@
  */
 #include "broker/session.h"
 
+#include "broker/auth/access.h"
 #include "broker/broker_state.h"
 #include "broker/conn_state.h"
 #include "broker/durable.h"
@@ -52,6 +53,7 @@ void session_free(struct session *session)
     free(session->index);
     free(session->qos2_ids);
     free(session->client_id);
+    principal_unref(session->principal);
     free(session);
 }
 
@@ -78,10 +80,29 @@ static bool can_drain(const struct session *session)
            (first->qos == 0 || session->inflight.window < conn->window);
 }
 
+/* Whether the delivery may not be read, and has gone. What came through a group was asked about
+ * there. Apart from session_offer(), which is to cost nothing where there are no rules. */
+__attribute__((noinline)) static bool deny(struct worker *worker, struct session *session,
+                                           struct delivery *delivery)
+{
+    if (delivery->flags & DELIVERY_SHARED || access_is_open(worker, session, delivery))
+        return false;
+    if (access_may(worker, session, ACL_READ, message_topic(delivery->message))) {
+        delivery->flags &= (uint8_t)~DELIVERY_ASK;
+        return false;
+    }
+    STAT_ADD(&worker->stats, deliveries_denied, 1);
+    durable_done(worker, session->slot, delivery);
+    delivery_unref(delivery);
+    return true;
+}
+
 void session_offer(struct worker *worker, struct session *session, struct delivery *delivery,
                    uint64_t now)
 {
     (void)now;
+    if (worker->guarded && deny(worker, session, delivery))
+        return;
     bool offline = !session->conn;
     if (delivery->flags & DELIVERY_SHARED)
         group_took(delivery->member);
@@ -135,6 +156,8 @@ void session_attach(struct session *session, struct conn *conn, uint64_t now)
     session->will = NULL;
     session->qos2_old = session->qos2_count;
     conn->session = session;
+    access_become(worker, session, conn->principal);
+    conn->principal = NULL;
     conn->resend = session->inflight.base;
     durable_session_decide(worker, session);
     for (uint32_t i = 0; i < session->subscription_count; i++)
@@ -268,6 +291,7 @@ void session_leave(struct worker *worker, struct session *session)
 {
     session->phase = SESSION_LEAVING;
     wheel_cancel(&session->timer);
+    list_remove(&session->worker_node);
     retained_leave(session);
     STAT_ADD(&worker->stats, sessions, -1);
     STAT_ADD(&worker->stats, subscriptions, -(int64_t)session->subscription_count);
@@ -355,6 +379,7 @@ void session_end(struct worker *worker, struct session *session, uint64_t now)
         will_send_delayed(worker, session, now); /* the session's end is the latest moment */
     session->phase = SESSION_ENDING;
     wheel_cancel(&session->timer);
+    list_remove(&session->worker_node);
     retained_cancel(session, (struct span){ 0 });
     finish_shared(worker, session);
     unsubscribe_all(worker, session);

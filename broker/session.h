@@ -16,6 +16,7 @@
 struct conn;
 struct session_record;
 struct membership;
+struct principal;
 struct worker;
 
 enum { SESSION_NEVER_EXPIRES = 0xFFFFFFFF };
@@ -32,6 +33,7 @@ struct subscription {
     uint32_t len;
     uint32_t sub_id; /* 0 none */
     uint8_t options;
+    uint8_t mark;              /* what the rules say of the filter, see auth/access.h */
     struct membership *member; /* of a shared one, else NULL */
 };
 
@@ -71,6 +73,12 @@ struct session {
     uint32_t index_room;        /* (o) a power of two */
     struct membership *members; /* (o) in shared groups, membership.next */
     uint64_t dropped;           /* (o) deliveries dropped by a limit */
+    uint64_t refused;           /* (o) publishes refused */
+
+    struct principal *principal; /* (o) whom it belongs to, one reference */
+    struct list worker_node;     /* (o) in worker.sessions or worker.stale */
+    uint32_t rules;              /* (o) number of those under which its filters are marked */
+    uint32_t decided;            /* (o) how many filters are marked under the worker's rules */
 
     struct list retained_jobs; /* (o) retained messages still to be fetched, see retained.h */
     struct list claims;        /* (o) CONNECTs that wait for this session, struct claim */

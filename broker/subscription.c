@@ -137,4 +137,5 @@ void session_subscription_remove(struct session *session, struct subscription *s
     free(subscription->filter);
     *subscription = session->subscriptions[last];
     session->subscription_count--;
+    session->decided = 0; /* one that is not decided yet may have moved forward */
 }

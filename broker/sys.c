@@ -107,6 +107,8 @@ static const struct number numbers[] = {
     { SYS "publish/messages/dropped/too large", OF(too_large_dropped), NULL },
     { SYS "publish/messages/dropped/expired", OF(expired_dropped), NULL },
     { SYS "publish/messages/dropped/store late", OF(late_refused), NULL },
+    { SYS "publish/messages/dropped/not authorised", OF(publish_denied), NULL },
+    { SYS "publish/messages/dropped/not readable", OF(deliveries_denied), NULL },
     { SYS "bytes/received", OF(bytes_received), NULL },
     { SYS "bytes/sent", OF(bytes_sent), NULL },
     { SYS "publish/bytes/received", OF(publish_bytes_received), NULL },

@@ -6,6 +6,7 @@
  */
 #include "broker/takeover.h"
 
+#include "broker/auth/access.h"
 #include "broker/broker_state.h"
 #include "broker/conn_state.h"
 #include "broker/session.h"
@@ -148,6 +149,7 @@ void claim_answered(struct worker *worker, struct claim *claim, uint64_t now)
     session->arriving = false;
     inflight_moved(&session->inflight);
     retained_arrive(worker, session);
+    access_adopt(worker, session);
     STAT_ADD(&worker->stats, sessions, 1);
     STAT_ADD(&worker->stats, subscriptions, session->subscription_count);
     struct deliveries held = session->held;

@@ -5,6 +5,7 @@
  */
 #include "broker/will.h"
 
+#include "broker/auth/access.h"
 #include "broker/broker_state.h"
 #include "broker/log.h"
 #include "broker/session.h"
@@ -29,6 +30,14 @@ static const enum fate fates[CONN_ENDS] = {
 static void send(struct worker *worker, struct session *session, struct message *will, uint64_t now)
 {
     char name[LOG_QUOTE_MAX];
+    if (worker->guarded && !access_may(worker, session, ACL_WRITE, message_topic(will))) {
+        STAT_ADD(&worker->stats, publish_denied, 1);
+        STAT_ADD(&worker->stats, publish_dropped, 1);
+        session->refused++;
+        log_emit(LEVEL_NOTICE, "The will of %s is not sent: it may not publish to its topic.",
+                 log_quote(name, sizeof name, session->client_id, session->client_id_len));
+        return;
+    }
     log_emit(LEVEL_INFORMATION, "Sending the will of %s.",
              log_quote(name, sizeof name, session->client_id, session->client_id_len));
     STAT_ADD(&worker->stats, wills_sent, 1);

@@ -6,6 +6,7 @@
  */
 #include "broker/worker.h"
 
+#include "broker/auth/access.h"
 #include "broker/auth/login.h"
 #include "broker/auth/login_state.h"
 #include "broker/broker_state.h"
@@ -52,6 +53,8 @@ struct worker *worker_new(struct broker *broker, unsigned index, uint64_t now)
     list_init(&worker->ready);
     list_init(&worker->waiting);
     list_init(&worker->jobs);
+    list_init(&worker->sessions);
+    list_init(&worker->stale);
     list_init(&worker->graveyard);
     list_init(&worker->credits);
     list_init(&worker->busy_groups);
@@ -68,6 +71,8 @@ static void drop_mail(struct mail *mail)
     if (mail->kind == MAIL_DELIVERY || mail->kind == MAIL_GROUP_MESSAGE ||
         mail->kind == MAIL_GROUP_RETURN)
         delivery_unref(&mail->delivery);
+    else if (mail->kind == MAIL_GROUP_MEMBER)
+        principal_unref(mail->principal);
     else if (mail->kind == MAIL_CONFIG)
         config_unref(mail->target);
     else if (mail->kind == MAIL_LOGIN)
@@ -199,7 +204,7 @@ static void take_group_credit(struct worker *worker, struct mail *mail)
 
 static void take_group_member(struct worker *worker, struct mail *mail)
 {
-    group_take_member(worker, mail->target, mail->number, worker->now);
+    group_take_member(worker, mail->target, mail->number, mail->principal);
 }
 
 static void take_claim(struct worker *worker, struct mail *mail)
@@ -235,6 +240,7 @@ static void take_config(struct worker *worker, struct mail *mail)
 {
     config_unref(worker->config);
     worker->config = mail->target;
+    access_take_rules(worker, mail->number);
     sys_reload(worker);
     if (worker->index == 0) {
         memory_set_limit(&worker->broker->memory, worker->config->memory_limit);
@@ -644,7 +650,8 @@ bool worker_finish(struct worker *worker, uint64_t now)
     worker_flush_outboxes(worker);
     collect(worker, now);
     late_watch(worker, now);
-    bool more = retained_work(worker, now);
+    bool more = access_work(worker);
+    more |= retained_work(worker, now);
     flush_ready(worker);
     group_work(worker, now);
     pass_fences(worker, now); /* a session that is handed over leaves with this turn's mail */

@@ -45,6 +45,8 @@ struct worker {
 
     struct broker *broker; /* (i) */
     struct config *config; /* (o) one reference */
+    uint32_t rules;        /* (o) number of the rules in it, see auth/access.h */
+    bool guarded;          /* (o) there are rules at all */
     unsigned index;        /* (i) */
     uint64_t now;          /* (o) of the call that is running */
 
@@ -56,11 +58,13 @@ struct worker {
     struct list conns;      /* (o) all connections, conn.worker_node */
     struct list
         ready; /* (o) connections with something to send, conn.ready_node; membership is the node's own state */
-    struct list waiting;   /* (o) connections whose replies wait for the store, conn.waiting_node */
-    struct list fences;    /* (o) with one worker: fences that pass at the end of the turn */
-    struct list jobs;      /* (o) retained fetches, retained_job.worker_node */
-    struct list graveyard; /* (o) sessions that are freed in slices */
-    struct list credits;   /* (o) memberships whose free places are not reported yet, group.h */
+    struct list waiting;  /* (o) connections whose replies wait for the store, conn.waiting_node */
+    struct list fences;   /* (o) with one worker: fences that pass at the end of the turn */
+    struct list jobs;     /* (o) retained fetches, retained_job.worker_node */
+    struct list sessions; /* (o) whose filters are decided under these rules, session.worker_node */
+    struct list stale;    /* (o) and those whose are not */
+    struct list graveyard;   /* (o) sessions that are freed in slices */
+    struct list credits;     /* (o) memberships whose free places are not reported yet, group.h */
     struct list busy_groups; /* (o) groups that may have something to hand out */
     struct list sent; /* (o) sessions that have sent QoS 1, session.sent_node; see durable.h */
     struct timer sent_timer; /* (o) when their identifiers are recorded */

@@ -257,11 +257,9 @@ struct acl *acl_file_load(const char *path, struct problems *problems)
     struct acl *acl = NULL;
     if (text)
         acl = acl_file_parse(text, len, path, problems);
-    else
-        problems_add(problems, PROBLEM_ERROR, path, 0, "the file cannot be read: %s",
-                     strerror(error));
     free(text);
     if (file)
         fclose(file);
+    errno = error;
     return acl;
 }

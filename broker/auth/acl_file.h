@@ -17,8 +17,9 @@
 struct acl;
 struct problems;
 
-/* The rules of a file, with one reference; NULL when `problems` has got at least one error. All that
- * is wrong is listed, not just the first. */
+/* The rules of a file, with one reference. All that is wrong is listed, not just the first: then
+ * NULL, with at least one error in `problems`. NULL without any: the file cannot be read, errno says
+ * why. */
 struct acl *acl_file_load(const char *path, struct problems *problems);
 
 /* The same from memory, where `name` stands for the file in messages. Any bytes, no NUL needed. */

@@ -5,8 +5,9 @@
  *
  *   message:       1 | qos (2 bits), retain (bit 2) | topic length 2 | properties length 4
  *                  | payload length 4 | expires 8 | topic | properties | payload
- *   session:       1 | connected (bit 0), will (bit 1) | client id length 2 | epoch 8 | expiry 4
- *                  | ends at 8 | will delay 4 | will at 8 | client id | will: a message
+ *   session:       1 | connected (bit 0), will (bit 1), owned (bit 2), named (bit 3)
+ *                  | client id length 2 | epoch 8 | expiry 4 | ends at 8 | will delay 4 | will at 8
+ *                  | client id | owner: port 2, user length 2, user | will: a message
  *   subscription:  1 | options | identifier 4 | filter
  *
  * Each begins with its version and ends exactly where its last part does.
@@ -28,7 +29,14 @@ enum {
 };
 
 enum { MESSAGE_QOS = 3, MESSAGE_RETAIN = 4, MESSAGE_FLAGS = 7 };
-enum { SESSION_CONNECTED = 1, SESSION_WILL = 2, SESSION_FLAGS = 3 };
+enum {
+    SESSION_CONNECTED = 1,
+    SESSION_WILL = 2,
+    SESSION_OWNED = 4,
+    SESSION_NAMED = 8,
+    SESSION_FLAGS = 15,
+    OWNER_HEAD = 2 + 2,
+};
 
 /* ---- messages ---- */
 
@@ -105,15 +113,18 @@ struct message *message_record_decode(struct span bytes)
 
 uint8_t *session_record_encode(const struct session_record *record, size_t *ret_len)
 {
-    CHECK(record->client_id.len <= NAME_MAX_BYTES);
+    CHECK(record->client_id.len <= NAME_MAX_BYTES && record->user.len <= NAME_MAX_BYTES);
     size_t will_len = record->will ? message_record_size(record->will) : 0;
-    size_t len = SESSION_HEAD + record->client_id.len + will_len;
+    size_t owner_len = record->owned ? OWNER_HEAD + record->user.len : 0;
+    size_t len = SESSION_HEAD + record->client_id.len + owner_len + will_len;
     uint8_t *bytes = malloc(len), *at = bytes;
     if (!bytes)
         return NULL;
     at = put_u8(at, VERSION);
-    at = put_u8(at, (uint8_t)((record->connected ? SESSION_CONNECTED : 0) |
-                              (record->will ? SESSION_WILL : 0)));
+    at = put_u8(at,
+                (uint8_t)((record->connected ? SESSION_CONNECTED : 0) |
+                          (record->will ? SESSION_WILL : 0) | (record->owned ? SESSION_OWNED : 0) |
+                          (record->owned && record->named ? SESSION_NAMED : 0)));
     at = put_u16(at, (uint16_t)record->client_id.len);
     at = put_u64(at, record->epoch);
     at = put_u32(at, record->expiry);
@@ -121,10 +132,27 @@ uint8_t *session_record_encode(const struct session_record *record, size_t *ret_
     at = put_u32(at, record->will_delay);
     at = put_u64(at, record->will_at);
     at = put_span(at, record->client_id);
+    if (record->owned) {
+        at = put_u16(at, record->port);
+        at = put_u16(at, (uint16_t)record->user.len);
+        at = put_span(at, record->user);
+    }
     if (record->will)
         message_record_encode(record->will, at);
     *ret_len = len;
     return bytes;
+}
+
+static bool take_owner(struct span *bytes, uint8_t flags, struct session_record *record)
+{
+    uint16_t user_len;
+    record->owned = (flags & SESSION_OWNED) != 0;
+    record->named = (flags & SESSION_NAMED) != 0;
+    if (!record->owned)
+        return !record->named;
+    return take_u16(bytes, &record->port) && take_u16(bytes, &user_len) &&
+           take_span(bytes, user_len, &record->user) && (record->named || user_len == 0) &&
+           mqtt_utf8_valid(record->user);
 }
 
 int session_record_decode(struct span bytes, struct session_record *ret_record)
@@ -137,7 +165,7 @@ int session_record_decode(struct span bytes, struct session_record *ret_record)
         !take_u64(&bytes, &record.epoch) || !take_u32(&bytes, &record.expiry) ||
         !take_u64(&bytes, &record.ends_at) || !take_u32(&bytes, &record.will_delay) ||
         !take_u64(&bytes, &record.will_at) || !take_span(&bytes, id_len, &record.client_id) ||
-        id_len == 0 || !mqtt_utf8_valid(record.client_id))
+        id_len == 0 || !mqtt_utf8_valid(record.client_id) || !take_owner(&bytes, flags, &record))
         return -EBADMSG;
     record.connected = (flags & SESSION_CONNECTED) != 0;
     if (flags & SESSION_WILL) {

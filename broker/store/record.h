@@ -13,6 +13,10 @@ struct message;
 /* The head of a session; subscriptions and messages are records of their own. */
 struct session_record {
     struct span client_id;
+    bool owned;       /* it belongs to somebody in particular: */
+    bool named;       /* there is a user name, maybe an empty one */
+    struct span user; /* it */
+    uint16_t port;    /* of the listener through which he came; 0: a Unix socket */
     uint64_t epoch;
     uint32_t expiry;      /* seconds after the connection ends; 0: only its will is kept */
     bool connected;       /* as of the last change: after a crash its time starts at the start */

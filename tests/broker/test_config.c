@@ -471,13 +471,9 @@ static void test_identity_of_nobody_is_an_error(void **state)
 static void test_mosquitto_option_that_restricts_is_an_error(void **state)
 {
     static const char *const options[] = {
-        "acl_file /a",
         "psk_file /p",
         "psk_hint h",
-        "plugin /p.so",
-        "auth_plugin /p.so",
         "mount_point m/",
-        "global_plugin p",
         "auth_opt_host x",
         "plugin_opt_x y",
         "bind_interface eth0",
@@ -502,6 +498,55 @@ static void test_mosquitto_option_that_restricts_is_an_error(void **state)
     }
     assert_non_null(parse(f, "tls_keyform pem\nproxy_protocol_v2_require_tls false\n"));
     assert_int_equal(f->problems.count, 0);
+}
+
+static void test_mosquitto_plugins_that_are_options_here_are_taken(void **state)
+{
+    struct fixture *f = *state;
+    const struct config *config;
+
+    config = parse(f, "plugin /usr/lib/mosquitto_acl_file.so\nplugin_opt_acl_file /a\n");
+    assert_non_null(config);
+    assert_string_equal(config->listeners[0].acl_file, "/a");
+    assert_non_null(config->listeners[0].acl);
+    config = parse(f, "auth_plugin C:\\mosquitto\\mosquitto_acl_file.dll\nauth_opt_acl_file /a\n");
+    assert_non_null(config);
+    assert_string_equal(config->listeners[0].acl_file, "/a");
+    assert_non_null(parse(f, "global_plugin mosquitto_acl_file.so\nacl_file /a\n"));
+    config = parse(f, "plugin /x/mosquitto_acl_file.so\nplugin_opt_acl_file /a\n"
+                      "plugin /x/mosquitto_password_file.so\nplugin_opt_password_file /p\n");
+    assert_non_null(config);
+    assert_string_equal(config->listeners[0].password_file, "/p");
+    assert_string_equal(config->listeners[0].acl_file, "/a");
+    assert_null(parse(f, "plugin mosquitto_password_file.so\nacl_file /a\n"));
+    assert_null(parse(f, "plugin /usr/lib/mosquitto_acl_file.so\n"));
+    assert_string_equal(
+        problem(f, 0),
+        "test.conf:1: plugin_opt_acl_file, with the path of the file, is missing behind it");
+    assert_null(parse(f, "per_listener_settings true\nlistener 1883\nallow_anonymous true\n"
+                         "plugin mosquitto_acl_file.so\nlistener 1884\nallow_anonymous true\n"
+                         "acl_file /a\n"));
+    assert_int_equal(f->problems.errors, 1);
+    assert_null(parse(f, "per_listener_settings true\nglobal_plugin mosquitto_acl_file.so\n"));
+}
+
+static void test_mosquitto_plugin_of_somebody_else_is_an_error(void **state)
+{
+    static const char *const plugins[] = { "/usr/lib/mosquitto_dynamic_security.so",
+                                           "/usr/lib/mosquitto_acl_file_more.so",
+                                           "/mosquitto_acl_file.so/other.so",
+                                           "mosquitto_acl_fil.so", "/" };
+    static const char *const keys[] = { "plugin", "auth_plugin", "global_plugin" };
+    struct fixture *f = *state;
+    char text[128];
+
+    for (size_t i = 0; i < sizeof plugins / sizeof *plugins; i++)
+        for (size_t k = 0; k < sizeof keys / sizeof *keys; k++) {
+            snprintf(text, sizeof text, "%s %s\nacl_file /a\n", keys[k], plugins[i]);
+            assert_null(parse(f, text));
+            assert_int_equal(f->problems.errors, 1);
+            assert_non_null(strstr(problem(f, 0), "plugins are not supported"));
+        }
 }
 
 static void test_mosquitto_bridge_is_one_error(void **state)
@@ -548,6 +593,8 @@ int main(void)
         TEST(test_mosquitto_option_that_is_harmless_is_a_warning),
         TEST(test_identity_of_nobody_is_an_error),
         TEST(test_mosquitto_option_that_restricts_is_an_error),
+        TEST(test_mosquitto_plugins_that_are_options_here_are_taken),
+        TEST(test_mosquitto_plugin_of_somebody_else_is_an_error),
         TEST(test_mosquitto_bridge_is_one_error),
     };
 

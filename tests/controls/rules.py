@@ -153,8 +153,8 @@ RULES = {
         "group_interleavings:each_message"),
     "what waits at a group goes first": unit(
         "broker/group.c",
-        "if (group->queue.count == 0 && !list_empty(&group->free_members))",
-        "if (!list_empty(&group->free_members))",
+        "group->queue.count == 0 ? pick(",
+        "true ? pick(",
         "group_interleavings:order"),
     "a member's granted QoS holds": unit(
         "broker/group.c",
@@ -173,9 +173,96 @@ RULES = {
         "group:persistent", "group_interleavings:each_message"),
     "a shared subscription gets no retained messages": unit(
         "broker/conn_in.c",
-        "if (!shared && wants_retained(",
-        "if (wants_retained(",
+        "if (!shared && mark != ENTRY_DENIED",
+        "if (mark != ENTRY_DENIED",
         "group:retained_message"),
+
+    # ---- who may use which topics -----------------------------------------------------------------
+    "what no rule allows is not published": unit(
+        "broker/conn_in.c",
+        "conn->worker->guarded && !access_may_publish(conn, publish->topic)",
+        "false",
+        "access:publish_that_no_rule"),
+    "an answer is remembered for its topic alone": unit(
+        "broker/auth/access.c",
+        "span_equal(span_of(last->topic, last->topic_len), topic)",
+        "true",
+        "access:publish_is_decided"),
+    "a will is asked about": unit(
+        "broker/will.c",
+        "worker->guarded && !access_may(",
+        "false && !access_may(",
+        "access:will"),
+    "a message is asked about where its filter must be": unit(
+        "broker/router.c",
+        "                                                    (hit->options & ENTRY_ASK)) };",
+        "                                                    0) };",
+        "access:messages_reach"),
+    "an open filter is not asked about": unit(
+        "broker/router.c",
+        "        all &= entries[i].options;",
+        "        all &= 0xff;",
+        "access:open_subscription"),
+    "what one filter denies no other gives": unit(
+        "broker/router.c",
+        "    return any & ENTRY_DENIED ? ENTRY_DENIED : all;",
+        "    return all;",
+        "access:matches_nothing"),
+    "retained messages are asked about": unit(
+        "broker/retained.c",
+        "        if (job->ask)",
+        "        if (false)",
+        "access:retained"),
+    "new rules mark every filter anew": unit(
+        "broker/auth/access.c",
+        "        CONTAINER_OF(node, struct session, worker_node)->decided = 0;",
+        "        (void)0;",
+        "access:reload_holds"),
+    "until then each message is asked about": unit(
+        "broker/session.c",
+        "delivery->flags & DELIVERY_SHARED || access_is_open(worker, session, delivery)",
+        "!(delivery->flags & DELIVERY_ASK)",
+        "access:outrun"),
+    "another user is asked about all": unit(
+        "broker/auth/access.c",
+        "        session->rules = ACCESS_UNDECIDED;",
+        "        (void)0;",
+        "access:another_user"),
+    "what waits is asked about again": unit(
+        "broker/auth/access.c",
+        "    queue_mark(&session->queue, DELIVERY_ASK);",
+        "    (void)0;",
+        "access:waits_in_a_queue"),
+    "what was sent is asked about again": unit(
+        "broker/auth/access.c",
+        "        inflight_at(inflight, place)->delivery.flags |= DELIVERY_ASK;",
+        "        (void)0;",
+        "access:sent_again"),
+    "a group asks who may read": unit(
+        "broker/group.c",
+        "        if (may_read(worker, member, message))",
+        "        if (true)",
+        "access:group_chooses"),
+    "a group waits only for somebody who may read": unit(
+        "broker/group.c",
+        "    if (!worker->guarded || !group->online)",
+        "    if (true)",
+        "access:group_chooses"),
+    "a group decides anew under new rules": unit(
+        "broker/group.c",
+        "    if (member->rules != worker->rules) {",
+        "    if (member->rules == ACCESS_UNDECIDED) {",
+        "access:group_takes"),
+    "a filter is open only where nothing is denied": unit(
+        "broker/auth/acl.c",
+        "    if (own.allows_all && !own.denies_any)",
+        "    if (own.allows_all)",
+        "acl:chance"),
+    "a placeholder is no way around a wildcard": unit(
+        "broker/auth/acl.c",
+        "if (!acl->patterns || has_wildcard(client->user) || has_wildcard(client->client_id))",
+        "if (!acl->patterns)",
+        "acl:wildcard"),
 
     # ---- acknowledgements and the store -----------------------------------------------------------
     "answers leave in their order, each when its condition holds": unit(
@@ -259,8 +346,8 @@ RULES = {
         "order.plain_wildcard_and_shared-0-1"),
     "what waits at a group keeps its place": end_to_end(
         "broker/group.c",
-        "if (group->queue.count == 0 && !list_empty(&group->free_members))",
-        "if (!list_empty(&group->free_members))",
+        "group->queue.count == 0 ? pick(",
+        "true ? pick(",
         "order.plain_wildcard_and_shared-1-2"),
     "a session that has ended is in nobody's way": end_to_end(
         "broker/session.c",

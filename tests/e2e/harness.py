@@ -246,14 +246,16 @@ class Broker:
 
     Each listener is a kind (see Address), or a pair of kind and host; its address becomes an
     attribute of that name and stands in `addresses`. Text in `options` goes in front of the
-    listeners, text in `listener_options` below each of them.
+    listeners, text in `listener_options` below each of them. `program`: another one than NOCTULE.
     """
 
     counter = itertools.count(1)
 
     def __init__(self, *listeners, options="", listener_options="", workers=None, limits=None,
-                 environment=None, wrapper=()):
+                 environment=None, wrapper=(), program=None):
         number = next(Broker.counter)
+        self.program = program or NOCTULE
+        is_mosquitto = os.path.basename(self.program) == "mosquitto"
         self.log_path = os.path.join(TEST_DIR, f"broker-{number}.log")
         self.config_path = os.path.join(TEST_DIR, f"broker-{number}.conf")
         self.addresses = []
@@ -264,9 +266,9 @@ class Broker:
         text = [options] if options else []
         if "allow_anonymous" not in options:
             text.append("allow_anonymous true")
-        if workers and not IS_MOSQUITTO:
+        if workers and not is_mosquitto:
             text.append(f"workers {workers}")
-        if IS_MOSQUITTO and not {"tcp", "tls", "mtls", "unix"} & set(listeners):
+        if is_mosquitto and not {"tcp", "tls", "mtls", "unix"} & set(listeners):
             listeners += ("unix",)  # mosquitto 2.0.11 ends when it has WebSocket listeners only
         for listener in listeners:
             kind, host = (listener, "127.0.0.1") if isinstance(listener, str) else listener
@@ -321,7 +323,7 @@ class Broker:
         log = open(self.log_path, "ab")
         with log:
             self.process = subprocess.Popen(
-                [*self.wrapper, NOCTULE, "-c", self.config_path], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
+                [*self.wrapper, self.program, "-c", self.config_path], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
                 preexec_fn=before_exec, env={**os.environ, **(self.environment or {})})
         for address in self.addresses:
             wait_until(lambda a=address: self._answers(a), f"a listener on {address.url}")

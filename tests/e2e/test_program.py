@@ -18,7 +18,7 @@ allow_anonymous perhaps
 max_inflight_mesages 20
 listener 99999
 listener 1883
-acl_file /etc/acl
+psk_file /etc/psk
 max_qos 3
 """
 

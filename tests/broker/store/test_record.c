@@ -124,6 +124,10 @@ static void test_message_record_with_what_no_message_has_is_refused(void **state
 static struct session_record a_session(struct message *will)
 {
     return (struct session_record){ .client_id = SPAN("meter/7"),
+                                    .owned = true,
+                                    .named = true,
+                                    .user = SPAN("ann"),
+                                    .port = 8883,
                                     .epoch = UINT64_C(0x0102030405060708),
                                     .expiry = UINT32_MAX,
                                     .connected = true,
@@ -143,6 +147,8 @@ static void test_session_record_keeps_all(void **state)
     assert_non_null(bytes);
     assert_int_equal(session_record_decode(span_of(bytes, len), &again), 0);
     assert_true(span_equal(again.client_id, record.client_id));
+    assert_true(again.owned && again.named && again.port == 8883);
+    assert_true(span_equal(again.user, record.user));
     assert_true(again.epoch == record.epoch && again.ends_at == record.ends_at);
     assert_int_equal(again.expiry, record.expiry);
     assert_true(again.connected);
@@ -159,12 +165,13 @@ static void test_session_record_without_a_will_has_none(void **state)
     size_t len;
     (void)state;
     struct session_record record = a_session(NULL), again;
-    record.connected = false;
+    record.connected = record.owned = false;
+    record.user = (struct span){ 0 };
     uint8_t *bytes = session_record_encode(&record, &len);
     assert_non_null(bytes);
     assert_int_equal(session_record_decode(span_of(bytes, len), &again), 0);
     assert_null(again.will);
-    assert_false(again.connected);
+    assert_false(again.connected || again.owned || again.named);
     free(bytes);
 }
 

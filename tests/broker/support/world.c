@@ -2,11 +2,12 @@
 /* See world.h. */
 #include "tests/broker/support/world.h"
 
-#include "broker/restore.h"
-
+#include "broker/auth/acl.h"
+#include "broker/auth/acl_file.h"
 #include "broker/config.h"
 #include "broker/log.h"
 #include "broker/problems.h"
+#include "broker/restore.h"
 #include "mqtt/encode.h"
 
 #include <setjmp.h>
@@ -41,22 +42,10 @@ void world_init(struct world *world, unsigned workers, const char *options)
     world_init_with(world, workers, options, NULL);
 }
 
-void world_init_with(struct world *world, unsigned workers, const char *options,
-                     struct store *store)
+static void start(struct world *world, unsigned workers, struct store *store, uint64_t now)
 {
-    world_init_again(world, workers, options, store, (uint64_t)WORLD_BEGINS * 1000);
-}
-
-void world_init_again(struct world *world, unsigned workers, const char *options,
-                      struct store *store, uint64_t now)
-{
-    struct problems problems = { 0 };
-    const char *text = options ? options : "";
-    chance = 88172645463325252u;
-    world->config = config_parse(text, strlen(text), "test", &problems);
-    assert_non_null(world->config);
-    problems_done(&problems);
     world->now = now;
+    chance = 88172645463325252u;
     world->broker = broker_new(
         world->config, workers,
         &(struct broker_env){
@@ -66,6 +55,51 @@ void world_init_again(struct world *world, unsigned workers, const char *options
     for (unsigned i = 0; i < workers; i++)
         worker_set_wake(broker_worker(world->broker, i), wake, &world->woken[i]);
     assert_int_equal(broker_restore(world->broker), 0);
+}
+
+static struct config *make_config(const char *options, const char *rules)
+{
+    struct problems problems = { 0 };
+    const char *text = options ? options : "";
+    struct config *config = config_parse(text, strlen(text), "test", &problems);
+    struct acl *acl = rules ? acl_file_parse(rules, strlen(rules), "rules", &problems) : NULL;
+    assert_non_null(config);
+    assert_int_equal(problems.errors, 0);
+    for (size_t i = 0; i < config->listener_count; i++)
+        config->listeners[i].acl = acl_ref(acl);
+    acl_unref(acl);
+    problems_done(&problems);
+    return config;
+}
+
+void world_init_with(struct world *world, unsigned workers, const char *options,
+                     struct store *store)
+{
+    world_init_again(world, workers, options, store, (uint64_t)WORLD_BEGINS * 1000);
+}
+
+void world_init_again(struct world *world, unsigned workers, const char *options,
+                      struct store *store, uint64_t now)
+{
+    world->config = make_config(options, NULL);
+    start(world, workers, store, now);
+}
+
+void world_init_guarded(struct world *world, unsigned workers, const char *options,
+                        const char *rules)
+{
+    world->options = options;
+    world->config = make_config(options, rules);
+    start(world, workers, NULL, (uint64_t)WORLD_BEGINS * 1000);
+}
+
+void world_reload_rules(struct world *world, const char *rules)
+{
+    struct config *config = make_config(world->options, rules);
+    broker_reload(world->broker, config);
+    config_unref(config);
+    if (!world->threaded)
+        world_run(world);
 }
 
 void world_done(struct world *world)
@@ -242,6 +276,16 @@ void peer_connect(struct peer *peer, struct world *world, const char *client_id,
     if (options->receive_maximum)
         mqtt_put_number_property(&p, MQTT_PROP_RECEIVE_MAXIMUM, options->receive_maximum);
     mqtt_put_string(&c, span_str(client_id));
+    if (options->will) {
+        variable[7] |= 4;
+        mqtt_put_u8(&c, 0);
+        mqtt_put_string(&c, span_str(options->will));
+        mqtt_put_string(&c, span_str("will"));
+    }
+    if (options->user) {
+        variable[7] |= 0x80;
+        mqtt_put_string(&c, span_str(options->user));
+    }
     send_packet(peer, MQTT_CONNECT << 4, span_of(variable, sizeof variable), span_of(props, p.len),
                 span_of(payload, c.len));
     run(peer);

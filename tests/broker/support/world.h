@@ -15,6 +15,7 @@
 struct world {
     struct broker *broker;
     struct config *config;
+    const char *options; /* of a guarded world */
     uint64_t now;
     bool threaded;        /* each worker has a thread that turns it: helpers neither run nor wait */
     atomic_bool *woken;   /* one per worker */
@@ -54,6 +55,11 @@ void world_init_with(struct world *world, unsigned workers, const char *options,
 void world_init_again(struct world *world, unsigned workers, const char *options,
                       struct store *store, uint64_t now);
 enum { WORLD_BEGINS = 1700000000 }; /* seconds since 1970 */
+/* The same with rules for topics, as text of an acl_file; NULL: none. */
+void world_init_guarded(struct world *world, unsigned workers, const char *options,
+                        const char *rules);
+/* A reload: other rules, the options as they were. */
+void world_reload_rules(struct world *world, const char *rules);
 /* Closes nothing by itself: every peer is gone before. */
 void world_done(struct world *world);
 /* One turn of one worker; whether it has more to do at once. */
@@ -68,6 +74,8 @@ struct connect_options {
     bool resume;              /* no clean start */
     uint32_t expiry;          /* seconds */
     uint16_t receive_maximum; /* 0: the default */
+    const char *user;         /* NULL: none */
+    const char *will;         /* a topic, NULL: none */
 };
 
 /* CONNECT at version 5, and runs. The peer starts as {0}, or has been disconnected. */
