@@ -7,6 +7,8 @@
 #include "transport/bench_meter.h"
 
 #include <inttypes.h>
+#include <limits.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -20,33 +22,36 @@ uint64_t bench_own_cpu(void)
     return (uint64_t)used.tv_sec * 1000000000 + (uint64_t)used.tv_nsec;
 }
 
+/* The first line of a file of the kernel; false: there is none. */
+static bool first_line(const char *path, char *line, int size)
+{
+    FILE *file = fopen(path, "re");
+    if (!file)
+        return false;
+    bool read = fgets(line, size, file) != NULL;
+    fclose(file);
+    return read;
+}
+
 static uint64_t thread_cpu(uint32_t pid, const char *thread)
 {
-    char path[320];
+    char path[320], line[LINE_MAX];
     uint64_t used = 0;
 
     snprintf(path, sizeof path, "/proc/%" PRIu32 "/task/%s/schedstat", pid, thread);
-    FILE *file = fopen(path, "re");
-    if (!file)
+    if (!first_line(path, line, sizeof line) || sscanf(line, "%" SCNu64, &used) != 1)
         return 0;
-    if (fscanf(file, "%" SCNu64, &used) != 1)
-        used = 0;
-    fclose(file);
     return used;
 }
 
 /* utime and stime, fields 14 and 15; the name before them may hold anything, so from its end. */
 static uint64_t ticks_cpu(uint32_t pid)
 {
-    char path[64], line[1024];
+    char path[64], line[LINE_MAX];
     uint64_t user = 0, kernel = 0;
 
     snprintf(path, sizeof path, "/proc/%" PRIu32 "/stat", pid);
-    FILE *file = fopen(path, "re");
-    if (!file)
-        return 0;
-    const char *end = fgets(line, sizeof line, file) ? strrchr(line, ')') : NULL;
-    fclose(file);
+    const char *end = first_line(path, line, sizeof line) ? strrchr(line, ')') : NULL;
     if (!end || sscanf(end + 1, "%*s%*s%*s%*s%*s%*s%*s%*s%*s%*s%*s%" SCNu64 "%" SCNu64, &user,
                        &kernel) != 2)
         return 0;
@@ -73,17 +78,13 @@ uint64_t bench_process_cpu(uint32_t pid)
 
 uint64_t bench_process_memory(uint32_t pid)
 {
-    char path[64];
+    char path[64], line[LINE_MAX];
     uint64_t pages = 0;
 
     if (!pid)
         return 0;
     snprintf(path, sizeof path, "/proc/%" PRIu32 "/statm", pid);
-    FILE *file = fopen(path, "re");
-    if (!file)
+    if (!first_line(path, line, sizeof line) || sscanf(line, "%*u %" SCNu64, &pages) != 1)
         return 0;
-    if (fscanf(file, "%*u %" SCNu64, &pages) != 1)
-        pages = 0;
-    fclose(file);
     return pages * (uint64_t)sysconf(_SC_PAGESIZE);
 }

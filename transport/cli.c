@@ -15,6 +15,8 @@
 #include "broker/log.h"
 #include "broker/problems.h"
 #include "noctule_version.h"
+#include "transport/bench.h"
+#include "transport/passwd.h"
 
 /* Takes the option into `cli`; `value` is NULL for one without a value. */
 typedef void cli_taker(struct cli *cli, const char *value);
@@ -53,6 +55,13 @@ static const struct cli_option {
 /* clang-format on */
 
 #define CLI_OPTION_COUNT (sizeof cli_options / sizeof *cli_options)
+
+static const struct cli_command cli_commands[] = {
+    { "passwd", passwd_main, "Make and change password files: noctule passwd --help." },
+    { "bench", bench_main, "Put load on a broker and measure it: noctule bench --help." },
+};
+
+#define CLI_COMMAND_COUNT (sizeof cli_commands / sizeof *cli_commands)
 
 static void leave(struct cli *cli, int exit_code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
@@ -148,17 +157,19 @@ static size_t print_option_help(char *buf, size_t size, const struct cli_option 
 
 static void take_help(struct cli *cli, const char *value)
 {
-    char lines[1600];
+    char lines[CLI_TEXT_MAX - 512];
     size_t at = 0;
 
     (void)value;
     for (size_t i = 0; i < CLI_OPTION_COUNT && at < sizeof lines; i++)
         at += print_option_help(lines + at, sizeof lines - at, &cli_options[i]);
+    for (size_t i = 0; i < CLI_COMMAND_COUNT && at < sizeof lines; i++)
+        at += (size_t)snprintf(lines + at, sizeof lines - at, "%s  %-25s  %s\n", i ? "" : "\n",
+                               cli_commands[i].name, cli_commands[i].help);
     leave(cli, 0,
           "noctule %s, a broker for MQTT 5.0, 3.1.1 and 3.1.\n\n"
           "Usage: noctule [-c FILE] [-p PORT] [-v] [-d]\n"
-          "       noctule passwd --help   password files\n"
-          "       noctule bench --help    a load generator\n\n%s\n"
+          "       noctule COMMAND …\n\n%s\n"
           "Without FILE it listens on the loopback interface: port 1883, and 9001 for WebSocket.\n",
           NOCTULE_VERSION, lines);
 }
@@ -175,6 +186,14 @@ static const struct cli_option *find_option(const char *word)
         if ((cli_options[i].brief && strcmp(cli_options[i].brief, word) == 0) ||
             strcmp(cli_options[i].full, word) == 0)
             return &cli_options[i];
+    return NULL;
+}
+
+const struct cli_command *cli_find_command(const char *word)
+{
+    for (size_t i = 0; i < CLI_COMMAND_COUNT; i++)
+        if (strcmp(cli_commands[i].name, word) == 0)
+            return &cli_commands[i];
     return NULL;
 }
 

@@ -21,6 +21,8 @@ enum cli_action {
     CLI_EXIT,          /* say `text` and go */
 };
 
+enum { CLI_TEXT_MAX = 4096 };
+
 struct cli {
     enum cli_action action;
     const char *config_path; /* points into argv; NULL: none */
@@ -28,12 +30,21 @@ struct cli {
     size_t port_count;
     bool verbose;
     bool daemonize;
-    int exit_code;   /* of CLI_EXIT: 0 for help and version, 2 for a mistake */
-    char text[2048]; /* of CLI_EXIT, with its line breaks */
+    int exit_code;           /* of CLI_EXIT: 0 for help and version, 2 for a mistake */
+    char text[CLI_TEXT_MAX]; /* of CLI_EXIT, with its line breaks */
 };
 
 /* What main() returns for a mistake in the command line or the configuration. */
 #define CLI_EXIT_USAGE 2
+
+/* A helper that is not the broker: noctule NAME … */
+struct cli_command {
+    const char *name;
+    int (*run)(int argc, char *argv[]); /* argv[0] is the name; returns the exit code */
+    const char *help;                   /* one line */
+};
+
+const struct cli_command *cli_find_command(const char *word); /* NULL: there is none */
 
 /* Reads the command line; prints nothing. */
 enum cli_action cli_parse(int argc, char *const argv[], struct cli *cli);

@@ -8,19 +8,16 @@
 
 #include "broker/config.h"
 #include "broker/problems.h"
-#include "transport/bench.h"
 #include "transport/cli.h"
 #include "transport/log_output.h"
-#include "transport/passwd.h"
 #include "transport/server.h"
 
 int main(int argc, char *argv[])
 {
     static struct cli cli;
-    if (argc > 1 && strcmp(argv[1], "bench") == 0)
-        return bench_main(argc - 1, argv + 1);
-    if (argc > 1 && strcmp(argv[1], "passwd") == 0)
-        return passwd_main(argc - 1, argv + 1);
+    const struct cli_command *command = argc > 1 ? cli_find_command(argv[1]) : NULL;
+    if (command)
+        return command->run(argc - 1, argv + 1);
     if (cli_parse(argc, argv, &cli) != CLI_RUN)
         return cli_perform(&cli);
 

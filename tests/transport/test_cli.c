@@ -65,6 +65,14 @@ static void test_cli_mosquittos_options_short_and_long(void **state)
     assert_true(full.verbose && full.daemonize);
 }
 
+static void test_cli_commands_are_found_by_their_whole_name(void **state)
+{
+    (void)state;
+    assert_string_equal(cli_find_command("bench")->name, "bench");
+    assert_null(cli_find_command("benc"));
+    assert_null(cli_find_command("-c"));
+}
+
 static void test_cli_help_and_version_leave_with_zero(void **state)
 {
     struct cli help = parse("-h", NULL);
@@ -75,6 +83,7 @@ static void test_cli_help_and_version_leave_with_zero(void **state)
     assert_int_equal(help.exit_code, 0);
     assert_non_null(strstr(help.text, "--test-config"));
     assert_non_null(strstr(help.text, "-p, --port PORT"));
+    assert_non_null(strstr(help.text, "\n  bench  "));
     assert_non_null(strstr(help.text, "9001 for WebSocket.\n")); /* nothing is cut off */
     assert_int_equal(version.action, CLI_EXIT);
     assert_int_equal(version.exit_code, 0);
@@ -169,6 +178,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_cli_nothing_said_runs_with_defaults),
         cmocka_unit_test(test_cli_mosquittos_options_short_and_long),
+        cmocka_unit_test(test_cli_commands_are_found_by_their_whole_name),
         cmocka_unit_test(test_cli_help_and_version_leave_with_zero),
         cmocka_unit_test(test_cli_port_that_is_none_is_a_mistake),
         cmocka_unit_test(test_cli_eleventh_port_is_a_mistake),
