@@ -14,6 +14,7 @@
 
 #include "broker/config.h"
 #include "mqtt/encode.h"
+#include "tests/broker/support/packets.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -37,7 +38,8 @@ struct line { /* a peer and its link */
     struct link link;
     struct world *world;
     struct conn *conn; /* NULL: closed */
-    bool closing, welcomed, ended, v5, choked;
+    bool closing, v5, choked;
+    struct server_stream stream;
     unsigned takes;
     size_t len, room;
     uint8_t *bytes; /* received, not yet a whole frame */
@@ -54,37 +56,10 @@ static unsigned next(struct input *in)
 
 /* ---- what the broker sends ---- */
 
-static void check_frame(struct line *line, const struct mqtt_frame *frame, struct span body)
+static void check_frame(void *ctx, const struct mqtt_frame *frame, struct span body)
 {
-    const unsigned from_server = 1u << MQTT_CONNACK | 1u << MQTT_PUBLISH | 1u << MQTT_PUBACK |
-                                 1u << MQTT_PUBREC | 1u << MQTT_PUBREL | 1u << MQTT_PUBCOMP |
-                                 1u << MQTT_SUBACK | 1u << MQTT_UNSUBACK | 1u << MQTT_PINGRESP |
-                                 1u << MQTT_DISCONNECT;
-    assert(from_server >> frame->type & 1);
-    assert(!line->ended);
-    assert(line->welcomed != (frame->type == MQTT_CONNACK));
-    line->welcomed = true;
-    line->ended = frame->type == MQTT_DISCONNECT ||
-                  (frame->type == MQTT_CONNACK && body.data[1] != 0);
-    assert(frame->type != MQTT_PUBLISH || (frame->flags >> 1 & 3) != 3);
-}
-
-static void check_output(struct line *line)
-{
-    struct mqtt_frame frame;
-    size_t at = 0;
-    for (;;) {
-        enum mqtt_frame_status status = mqtt_frame_parse(span_of(line->bytes + at, line->len - at),
-                                                         &frame);
-        assert(status != MQTT_FRAME_BAD);
-        if (status != MQTT_FRAME_WHOLE)
-            break;
-        check_frame(line, &frame, span_of(line->bytes + at + frame.header_len, frame.body_len));
-        at += frame.header_len + frame.body_len;
-    }
-    if (at > 0)
-        memmove(line->bytes, line->bytes + at, line->len - at);
-    line->len -= at;
+    struct line *line = ctx;
+    packets_check_order(&line->stream, frame, body);
 }
 
 static void link_flush(struct link *link)
@@ -99,9 +74,8 @@ static void link_flush(struct link *link)
         }
         got = conn_drain(line->conn, line->bytes + line->len, PIECE, line->world->now);
         assert(got <= PIECE);
-        line->len += got;
         line->takes -= line->choked;
-        check_output(line);
+        line->len = packets_take(line->bytes, line->len + got, check_frame, line);
     }
 }
 
@@ -126,7 +100,8 @@ static void open_line(struct line *line, unsigned worker)
     struct world *world = line->world;
     if (line->conn)
         return;
-    line->closing = line->welcomed = line->ended = line->choked = false;
+    line->closing = line->choked = false;
+    line->stream = (struct server_stream){ 0 };
     line->takes = 1;
     line->len = 0;
     line->conn = conn_new(broker_worker(world->broker, worker % broker_worker_count(world->broker)),

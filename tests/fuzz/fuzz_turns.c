@@ -11,12 +11,12 @@
  */
 #include <stdint.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "broker/broker_state.h"
 #include "broker/conn_state.h"
 #include "broker/err.h"
 #include "tests/broker/support/fault_store.h"
+#include "tests/broker/support/packets.h"
 #include "tests/broker/support/world.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
@@ -29,40 +29,19 @@ struct client {
     struct link link;
     struct world *world;
     struct conn *conn;
-    bool closing, choked, bye;
+    bool closing, choked;
+    struct server_stream stream;
     size_t room;
-    uint32_t packets;
     size_t len;
     uint8_t *out; /* what is not a whole packet yet */
 };
 
-/* What the broker sent is made of packets of a server. */
-static void look_at(struct client *client)
+static void look_at(void *ctx, const struct mqtt_frame *frame, struct span body)
 {
-    static const bool servers[16] = {
-        [MQTT_CONNACK] = true,    [MQTT_PUBLISH] = true,  [MQTT_PUBACK] = true,
-        [MQTT_PUBREC] = true,     [MQTT_PUBREL] = true,   [MQTT_PUBCOMP] = true,
-        [MQTT_SUBACK] = true,     [MQTT_UNSUBACK] = true, [MQTT_PINGRESP] = true,
-        [MQTT_DISCONNECT] = true,
-    };
-    struct mqtt_frame frame;
-    size_t at = 0;
-    for (;;) {
-        enum mqtt_frame_status status = mqtt_frame_parse(
-            span_of(client->out + at, client->len - at), &frame);
-        CHECK(status != MQTT_FRAME_BAD);
-        if (status != MQTT_FRAME_WHOLE)
-            break;
-        CHECK(servers[frame.type] && mqtt_flags_valid(&frame, MQTT_V5) && !client->bye);
-        CHECK((frame.type == MQTT_CONNACK) == (client->packets == 0));
-        CHECK((size_t)frame.header_len + frame.body_len <= client->conn->max_packet ||
-              frame.type == MQTT_CONNACK);
-        client->bye = frame.type == MQTT_DISCONNECT;
-        client->packets++;
-        at += frame.header_len + frame.body_len;
-    }
-    memmove(client->out, client->out + at, client->len - at);
-    client->len -= at;
+    struct client *client = ctx;
+    packets_check_order(&client->stream, frame, body);
+    CHECK((size_t)frame->header_len + frame->body_len <= client->conn->max_packet ||
+          frame->type == MQTT_CONNACK);
 }
 
 static void flush(struct link *link)
@@ -72,8 +51,7 @@ static void flush(struct link *link)
     while (client->conn && !client->choked && len > 0) {
         CHECK(client->len + client->room <= OUT_MAX);
         len = conn_drain(client->conn, client->out + client->len, client->room, client->world->now);
-        client->len += len;
-        look_at(client);
+        client->len = packets_take(client->out, client->len + len, look_at, client);
     }
 }
 
@@ -93,9 +71,9 @@ static void drop(struct client *client)
 {
     conn_free(client->conn);
     client->conn = NULL;
-    client->closing = client->choked = client->bye = false;
+    client->closing = client->choked = false;
+    client->stream = (struct server_stream){ 0 };
     client->len = 0;
-    client->packets = 0;
 }
 
 static void drop_closing(struct client *clients)

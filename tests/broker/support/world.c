@@ -9,6 +9,7 @@
 #include "broker/problems.h"
 #include "broker/restore.h"
 #include "mqtt/encode.h"
+#include "tests/broker/support/packets.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -168,30 +169,20 @@ static void keep_publish(struct peer *peer, const struct mqtt_frame *frame, stru
     peer->publishes[peer->count++] = received;
 }
 
-static void take_apart(struct peer *peer)
+static void keep(void *ctx, const struct mqtt_frame *frame, struct span body)
 {
-    struct mqtt_frame frame;
-    size_t at = 0;
-    while (mqtt_frame_parse(span_of(peer->bytes + at, peer->len - at), &frame) ==
-           MQTT_FRAME_WHOLE) {
-        struct span body = span_of(peer->bytes + at + frame.header_len, frame.body_len);
-        peer->packets[frame.type]++;
-        if (frame.type == MQTT_PUBLISH)
-            keep_publish(peer, &frame, body);
-        else if (frame.type == MQTT_CONNACK)
-            peer->session_present = body.data[0], peer->last[MQTT_CONNACK] = body.data[1];
-        else if (frame.type == MQTT_DISCONNECT)
-            peer->last[MQTT_DISCONNECT] = body.len ? body.data[0] : 0;
-        else if (frame.type == MQTT_SUBACK || frame.type == MQTT_UNSUBACK)
-            peer->last[frame.type] = body.data[body.len - 1];
-        else if (body.len > 2)
-            peer->last[frame.type] = body.data[2];
-        else
-            peer->last[frame.type] = 0;
-        at += frame.header_len + frame.body_len;
-    }
-    memmove(peer->bytes, peer->bytes + at, peer->len - at);
-    peer->len -= at;
+    struct peer *peer = ctx;
+    peer->packets[frame->type]++;
+    if (frame->type == MQTT_PUBLISH)
+        keep_publish(peer, frame, body);
+    else if (frame->type == MQTT_CONNACK)
+        peer->session_present = body.data[0], peer->last[MQTT_CONNACK] = body.data[1];
+    else if (frame->type == MQTT_DISCONNECT)
+        peer->last[MQTT_DISCONNECT] = body.len ? body.data[0] : 0;
+    else if (frame->type == MQTT_SUBACK || frame->type == MQTT_UNSUBACK)
+        peer->last[frame->type] = body.data[body.len - 1];
+    else
+        peer->last[frame->type] = body.len > 2 ? body.data[2] : 0;
 }
 
 static void link_flush(struct link *link)
@@ -207,7 +198,7 @@ static void link_flush(struct link *link)
         got = conn_drain(peer->conn, peer->bytes + peer->len, CHUNK, peer->world->now);
         peer->len += got;
     }
-    take_apart(peer);
+    peer->len = packets_take(peer->bytes, peer->len, keep, peer);
 }
 
 static void link_close(struct link *link)
