@@ -7,7 +7,7 @@ import time
 
 import load
 import wire
-from harness import Broker, cases, limit, noctule_only
+from harness import SANITIZED, Broker, cases, limit, noctule_only
 
 FLOOD_SECONDS = 4
 MEMORY_BOUND = 1_000_000_000
@@ -90,7 +90,8 @@ def test_client_that_does_not_read_its_answers(kind):
             wire.wait_for_keep_alive(broker.tcp)
         grown = broker.memory() - before
         assert sent < asking.total, "the broker took in all of it"
-        assert grown < 20_000_000, f"{grown // 1_000_000} MB for the answers to {sent} PINGREQs"
+        # A sanitizer holds on to what has been freed.
+        assert grown < 20_000_000 or SANITIZED, f"{grown // 1_000_000} MB for the answers to {sent} PINGREQs"
         answers = bytearray(client.buffer)
         while len(answers) < 2 * asking.total:
             answers += client.stream.recv(load.CHUNK)
@@ -136,7 +137,7 @@ def test_one_worker_that_gets_more_mail_than_it_can_take_in():
         for process in floods:
             process.result(30)
         wire.connected(broker.tcp, "late").disconnect()
-        assert memory < MEMORY_BOUND, f"{memory // 1_000_000} MB resident"
+        assert memory < MEMORY_BOUND or SANITIZED, f"{memory // 1_000_000} MB resident"
 
 
 def fill_first_worker(broker, count):
