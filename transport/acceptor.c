@@ -36,24 +36,22 @@ static int open_spare(void)
 
 /* ---- whom to take, and where to -------------------------------------------------------------- */
 
+/* The one with the fewest connections; of several, the next in turn. */
 static struct loop *least_loaded(struct acceptor *acceptor)
 {
     struct server *server = acceptor->server;
-    struct loop *best = &server->loops[acceptor->next_loop];
-    unsigned least = UINT32_MAX;
+    unsigned best = acceptor->next_loop, least = UINT32_MAX;
     for (unsigned i = 0; i < server->loop_count && least > 0; i++) {
-        struct loop *loop = &server->loops[acceptor->next_loop];
-        unsigned count = atomic_load_explicit(&loop->peers_count, memory_order_relaxed);
+        unsigned index = (acceptor->next_loop + i) % server->loop_count;
+        unsigned count = atomic_load_explicit(&server->loops[index].peers_count,
+                                              memory_order_relaxed);
         if (count < least) {
             least = count;
-            best = loop;
+            best = index;
         }
-        if (++acceptor->next_loop >= server->loop_count)
-            acceptor->next_loop = 0;
     }
-    if (++acceptor->next_loop >= server->loop_count)
-        acceptor->next_loop = 0;
-    return best;
+    acceptor->next_loop = (best + 1) % server->loop_count;
+    return &server->loops[best];
 }
 
 static void say_refused(struct acceptor *acceptor, const struct listener_config *listener,
