@@ -97,6 +97,7 @@ def expect_no_more(receiver):
 # --- connections that come and go --------------------------------------------------------------
 
 VISITORS = max(int(2000 * SCALE), 100)
+PRESENT = max(int(100 * SCALE), 20)  # at a time: each message goes to all of them
 
 
 @limit(150)
@@ -147,7 +148,7 @@ def visit(address, over):
             client.subscribe("order/#", qos=0)
             client.message()
             present.append(client)
-            if len(present) == 100:
+            if len(present) == PRESENT:
                 leave(present.popleft(), polite=number % 2)
         return VISITORS
     finally:

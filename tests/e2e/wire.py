@@ -108,7 +108,7 @@ def packet(kind, flags, body):
 Will = collections.namedtuple("Will", "topic payload qos retain props", defaults=(0, False, None))
 
 
-def connect_packet(client_id, version=4, clean=True, keepalive=60, will=None, username=None,
+def connect_packet(client_id, version=4, clean=True, keepalive=0, will=None, username=None,
                    password=None, props=None):
     flags = 0x02 if clean else 0
     tail = binary(client_id)
