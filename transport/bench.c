@@ -63,7 +63,7 @@ static int print_help(void)
     return 0;
 }
 
-int bench_main(int argc, char *argv[])
+int bench_main(int argc, char *const argv[])
 {
     struct bench_options options;
     char problem[256];

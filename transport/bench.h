@@ -79,7 +79,7 @@ struct bench_result {
 };
 
 /* The sub-command; argv[0] is "bench". 0 all well, 1 the run failed, 2 a mistake in the arguments. */
-int bench_main(int argc, char *argv[]);
+int bench_main(int argc, char *const argv[]);
 
 const struct bench_scenario *bench_scenario_find(const char *name); /* NULL: no such */
 void bench_scenarios_print(void);

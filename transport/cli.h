@@ -40,8 +40,8 @@ struct cli {
 /* A helper that is not the broker: noctule NAME … */
 struct cli_command {
     const char *name;
-    int (*run)(int argc, char *argv[]); /* argv[0] is the name; returns the exit code */
-    const char *help;                   /* one line */
+    int (*run)(int argc, char *const argv[]); /* argv[0] is the name; returns the exit code */
+    const char *help;                         /* one line */
 };
 
 const struct cli_command *cli_find_command(const char *word); /* NULL: there is none */
