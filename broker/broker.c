@@ -49,6 +49,7 @@ struct broker *broker_new(struct config *config, unsigned workers, const struct 
     }
     sys_start(broker->workers[0]);
     memory_start(broker->workers[0]);
+    retained_look_for_expired(broker->workers[0]);
     return broker;
 }
 

@@ -27,7 +27,8 @@ enum {
     SHARDS_A_TURN = 8, /* of one fetch */
     TURN_WORK = 16384, /* of all fetches: messages found, and SLICE_WORK for every slice */
     SLICE_WORK = 8,
-    PACE = 1024, /* stands for the limit of a queue that has none */
+    EXPIRED_A_TURN = 4096, /* messages removed, and SLICE_WORK for every slice */
+    PACE = 1024,           /* stands for the limit of a queue that has none */
 };
 
 struct retained_shard {
@@ -112,6 +113,8 @@ uint64_t retained_set(struct retained *retained, struct retained_shard *shard,
             message_unref(message);
             return 0;
         }
+        if (message->expires) /* without memory it is removed when somebody meets it */
+            (void)!topic_map_set_due(shard->map, message_topic(message), message->expires);
         atomic_fetch_add_explicit(&retained->count, 1, memory_order_relaxed);
         atomic_fetch_add_explicit(&retained->bytes, message_size(message), memory_order_relaxed);
         forget(retained, old);
@@ -154,6 +157,64 @@ void retained_free(struct retained *retained)
         pthread_mutex_destroy(&retained->shards[i].lock);
     }
     free(retained);
+}
+
+/* ---- what expires ---- */
+
+/* A worker sets a timer for what it has set itself, and when that fires looks into all shards. */
+static void expiry_due(struct timer *timer, uint64_t now)
+{
+    (void)now;
+    retained_look_for_expired(CONTAINER_OF(timer, struct worker, expiry_timer));
+}
+
+void retained_look_for_expired(struct worker *worker)
+{
+    worker->expiring = SHARDS;
+    worker->next_expiry = UINT64_MAX;
+}
+
+void retained_expire_at(struct worker *worker, uint64_t when)
+{
+    struct timer *timer = &worker->expiry_timer;
+    if (when == UINT64_MAX || (timer_armed(timer) && timer->due <= when))
+        return;
+    timer->fire = expiry_due;
+    wheel_set(&worker->wheel, timer, when);
+}
+
+/* Up to one slice of the shard whose turn it is. Returns how much work it was. */
+static size_t expire_slice(struct worker *worker, uint64_t now)
+{
+    struct retained *retained = worker->broker->retained;
+    struct retained_shard *shard = &retained->shards[worker->expiring - 1];
+    struct message *gone[SLICE];
+    size_t count = 0;
+    lock_take(&shard->lock, RANK_RETAINED);
+    while (count < SLICE && (gone[count] = topic_map_take_due(shard->map, now)))
+        count++;
+    uint64_t next = topic_map_next_due(shard->map);
+    lock_drop(&shard->lock, RANK_RETAINED);
+    for (size_t i = 0; i < count; i++)
+        forget(retained, gone[i]);
+    if (next > now) {
+        worker->expiring--;
+        if (next < worker->next_expiry)
+            worker->next_expiry = next;
+    }
+    return SLICE_WORK + count;
+}
+
+/* Returns whether there is more to do at once. */
+static bool expire(struct worker *worker, uint64_t now)
+{
+    size_t work = 0;
+    while (worker->expiring > 0 && work < EXPIRED_A_TURN)
+        work += expire_slice(worker, now);
+    if (worker->expiring > 0)
+        return true;
+    retained_expire_at(worker, worker->next_expiry);
+    return false;
 }
 
 /* ---- fetching ---- */
@@ -343,9 +404,9 @@ bool retained_work(struct worker *worker, uint64_t now)
 {
     struct list batch, *node;
     size_t work = 0;
-    bool more = false;
+    bool more = worker->expiring > 0 && expire(worker, now);
     if (list_empty(&worker->jobs))
-        return false;
+        return more;
     list_init(&batch);
     list_move(&batch, &worker->jobs);
     while (work < TURN_WORK && (node = list_take(&batch)))

@@ -29,6 +29,11 @@ void retained_unlock(struct retained_shard *shard);
 uint64_t retained_set(struct retained *retained, struct retained_shard *shard,
                       struct message *message);
 
+/* A retained message that this worker has set expires then: the worker removes it, and whatever else
+ * has expired by then. At the start worker 0 looks for what was there before. Owner only. */
+void retained_expire_at(struct worker *worker, uint64_t when);
+void retained_look_for_expired(struct worker *worker);
+
 /* The number of messages that are stored, and their bytes. Any thread. */
 /* While the broker starts: what the store has kept, with the number of its change. A reference is
  * taken. False: no memory. */
@@ -48,6 +53,6 @@ void retained_cancel(struct session *session, struct span filter);
 /* The session moves: its fetches stop here, and go on at its next owner. */
 void retained_leave(struct session *session);
 void retained_arrive(struct worker *worker, struct session *session);
-/* One slice of each fetch under way. Called by worker_finish(); returns whether there is more to
+/* One slice of each fetch under way, and of what has expired. Called by worker_finish(); returns whether there is more to
  * do at once. */
 bool retained_work(struct worker *worker, uint64_t now);

@@ -325,6 +325,8 @@ static uint32_t route_retained(struct worker *worker, struct route *route)
     struct mails own = { 0 };
     struct retained_shard *shard = retained_lock(retained, message_topic(route->message));
     uint64_t number = retained_set(retained, shard, route->message);
+    if (number && route->message->expires)
+        retained_expire_at(worker, route->message->expires);
     uint32_t hits = offer_to_all(worker, route, &own);
     if (number && !route->own)
         route->wait = durable_retained(worker, route->message, number);

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A map from topic name to value with two indexes over the same items: a hash table for get and
- * overwrite, a B+ tree (topic_order.h) for scans. It owns the items and both indexes; topics and
+ * A map from topic name to value with three indexes over the same items: a hash table for get and
+ * overwrite, a B+ tree (topic_order.h) for scans, a heap (topic_due.h) of those that are due one
+ * day. It owns the items and the indexes; topics and
  * values are borrowed. Runs under the lock of whoever owns the map, and calls nobody back but the
  * visitor of a scan.
  *
@@ -18,6 +19,7 @@
 #define XXH_INLINE_ALL
 #include <xxhash.h>
 
+#include "broker/topic_due.h"
 #include "broker/topic_order.h"
 #include "mqtt/budget.h"
 
@@ -35,6 +37,7 @@ struct topic_map {
     size_t mask;        /* slots - 1 */
     struct slot *slots; /* linear probing */
     struct topic_order order;
+    struct topic_due due;
 };
 
 static size_t slots_size(size_t mask)
@@ -48,6 +51,7 @@ struct topic_map *topic_map_new(uint64_t seed)
     if (!map)
         return NULL;
     *map = (struct topic_map){ .budget.limit = SIZE_MAX, .seed = seed, .mask = SLOTS_MIN - 1 };
+    topic_due_init(&map->due, &map->budget);
     map->slots = budget_alloc_zeroed(&map->budget, slots_size(map->mask));
     if (!map->slots || !topic_order_init(&map->order, &map->budget)) {
         topic_map_free(map);
@@ -64,6 +68,7 @@ void topic_map_free(struct topic_map *map)
         free(map->slots[i].item);
     free(map->slots);
     topic_order_done(&map->order);
+    topic_due_done(&map->due);
     free(map);
 }
 
@@ -96,7 +101,7 @@ static struct slot *slot_of(const struct topic_map *map, struct span topic, uint
 {
     size_t at = hash & map->mask;
     while (map->slots[at].item &&
-           (map->slots[at].hash != hash || !span_equal(map->slots[at].item->topic, topic)))
+           (map->slots[at].hash != hash || !span_equal(topic_of(map->slots[at].item), topic)))
         at = (at + 1) & map->mask;
     return &map->slots[at];
 }
@@ -126,6 +131,11 @@ static bool resize(struct topic_map *map, size_t mask)
     return true;
 }
 
+static struct topic_item item_of(struct span topic, void *value)
+{
+    return (struct topic_item){ .bytes = topic.data, .len = (uint32_t)topic.len, .value = value };
+}
+
 static bool add(struct topic_map *map, struct span topic, uint64_t hash, void *value)
 {
     size_t slots = map->mask + 1;
@@ -134,7 +144,7 @@ static bool add(struct topic_map *map, struct span topic, uint64_t hash, void *v
     struct topic_item *item = budget_alloc(&map->budget, sizeof(*item));
     if (!item)
         return false;
-    *item = (struct topic_item){ topic, value };
+    *item = item_of(topic, value);
     if (!topic_order_insert(&map->order, item)) {
         budget_free(&map->budget, item, sizeof(*item));
         return false;
@@ -155,7 +165,10 @@ bool topic_map_set(struct topic_map *map, struct span topic, void *value, void *
         return true;
     }
     *ret_old = item->value;
-    *item = (struct topic_item){ topic, value };
+    if (item->due)
+        topic_due_remove(&map->due, item);
+    item->bytes = topic.data;
+    item->value = value;
     return true;
 }
 
@@ -183,16 +196,36 @@ void *topic_map_remove(struct topic_map *map, struct span topic)
         return NULL;
     void *value = item->value;
     topic_order_remove(&map->order, item);
+    topic_due_remove(&map->due, item);
     erase(map, (size_t)(slot - map->slots));
     budget_free(&map->budget, item, sizeof(*item));
     return value;
+}
+
+bool topic_map_set_due(struct topic_map *map, struct span topic, uint64_t when)
+{
+    struct topic_item *item = slot_of(map, topic, hash_of(map, topic))->item;
+    topic_due_remove(&map->due, item);
+    return topic_due_add(&map->due, item, when);
+}
+
+uint64_t topic_map_next_due(const struct topic_map *map)
+{
+    return topic_due_when(&map->due);
+}
+
+void *topic_map_take_due(struct topic_map *map, uint64_t now)
+{
+    return topic_due_when(&map->due) <= now
+               ? topic_map_remove(map, topic_of(topic_due_first(&map->due)))
+               : NULL;
 }
 
 void topic_map_each(const struct topic_map *map, topic_visit_fn *visit, void *ctx)
 {
     for (size_t i = 0; i <= map->mask; i++) {
         const struct topic_item *item = map->slots[i].item;
-        if (item && !visit(ctx, item->topic, item->value))
+        if (item && !visit(ctx, topic_of(item), item->value))
             return;
     }
 }
@@ -348,17 +381,17 @@ enum topic_scan_end topic_map_scan(const struct topic_map *map, const struct top
     for (size_t looked_at = 0; item; looked_at++) {
         if (found == scan->max_found || looked_at == scan->max_looked_at)
             return TOPIC_SCAN_MORE;
-        if (!cursor_reserve(cursor, item->topic.len + 1 + filter.len))
+        if (!cursor_reserve(cursor, item->len + 1 + filter.len))
             return TOPIC_SCAN_NO_MEMORY;
-        if (hidden(filter, item->topic)) {
+        if (hidden(filter, topic_of(item))) {
             cursor_set(cursor, PLACE_AT, above_dollar, nothing);
-        } else if (compare(filter, item->topic, cursor)) {
+        } else if (compare(filter, topic_of(item), cursor)) {
             found++;
-            if (!scan->visit(scan->ctx, item->topic, item->value))
+            if (!scan->visit(scan->ctx, topic_of(item), item->value))
                 return TOPIC_SCAN_MORE;
         }
         item = topic_order_next(&walk);
-        if (item && topic_before(item->topic, cursor_place(cursor)))
+        if (item && topic_before(topic_of(item), cursor_place(cursor)))
             item = topic_order_seek(&map->order, cursor_place(cursor), &walk);
     }
     cursor_set(cursor, PLACE_END, nothing, nothing);

@@ -34,6 +34,16 @@ MUST_USE bool topic_map_set(struct topic_map *map, struct span topic, void *valu
 /* Returns the value that was there, or NULL. */
 void *topic_map_remove(struct topic_map *map, struct span topic);
 
+/*
+ * What is there only for a time. topic_map_set() and topic_map_remove() forget when a topic was due.
+ * set_due: the topic, which is there, is due at `when` (of any clock); false: no memory, it never
+ * is. next_due: when the soonest is, UINT64_MAX: none ever. take_due: removes the soonest, if it is
+ * due at `now`, and returns its value; NULL: there is none.
+ */
+MUST_USE bool topic_map_set_due(struct topic_map *map, struct span topic, uint64_t when);
+uint64_t topic_map_next_due(const struct topic_map *map);
+void *topic_map_take_due(struct topic_map *map, uint64_t now);
+
 size_t topic_map_count(const struct topic_map *map);
 size_t topic_map_memory(
     const struct topic_map *map); /* bytes allocated, values and topics not included */

@@ -114,21 +114,22 @@ static void page_set_heads(struct topic_page *page)
 {
     if (page->count == 0)
         return;
-    page->skip = (uint32_t)common(page->keys[0]->topic, page->keys[page->count - 1]->topic,
+    page->skip = (uint32_t)common(topic_of(page->keys[0]), topic_of(page->keys[page->count - 1]),
                                   UINT32_MAX);
     for (unsigned i = 0; i < page->count; i++)
-        page->heads[i] = head_of(page->keys[i]->topic, page->skip);
+        page->heads[i] = head_of(topic_of(page->keys[i]), page->skip);
 }
 
 /* After one key has changed, which may be the first or the last now. */
 static void page_set_head(struct topic_page *page, unsigned index)
 {
     unsigned end = page->count - 1u;
-    if (end == 0 || ((index == 0 || index == end) &&
-                     common(page->keys[0]->topic, page->keys[end]->topic, page->skip) < page->skip))
+    if (end == 0 ||
+        ((index == 0 || index == end) &&
+         common(topic_of(page->keys[0]), topic_of(page->keys[end]), page->skip) < page->skip))
         page_set_heads(page);
     else
-        page->heads[index] = head_of(page->keys[index]->topic, page->skip);
+        page->heads[index] = head_of(topic_of(page->keys[index]), page->skip);
 }
 
 /* Opens, closes or moves a gap of the three arrays alike. */
@@ -186,7 +187,7 @@ static unsigned page_search(const struct topic_page *page, struct topic_place pl
         return 0;
     if (place.kind == PLACE_END)
         return page->count;
-    struct span first = page->keys[0]->topic;
+    struct span first = topic_of(page->keys[0]);
     if (common(first, place.topic, page->skip) < page->skip)
         return topic_before(first, place) ? page->count
                                           : 0; /* it leaves what they share: one speaks for all */
@@ -201,7 +202,7 @@ static unsigned page_search(const struct topic_page *page, struct topic_place pl
     }
     while (low < high) {
         unsigned middle = (low + high) / 2;
-        if (topic_before(page->keys[middle]->topic, place))
+        if (topic_before(topic_of(page->keys[middle]), place))
             low = middle + 1;
         else
             high = middle;
@@ -294,7 +295,7 @@ bool topic_order_insert(struct topic_order *order, struct topic_item *item)
 {
     struct way way;
     struct topic_page *spare[DEPTH_MAX] = { NULL };
-    unsigned at = descend(order, (struct topic_place){ item->topic, PLACE_AT }, &way);
+    unsigned at = descend(order, (struct topic_place){ topic_of(item), PLACE_AT }, &way);
     if (!spares_new(order, &way, spare))
         return false;
     for (unsigned level = 1; at == 0 && level <= order->height; level++)
@@ -378,7 +379,7 @@ static void refill(struct topic_order *order, struct way *way)
 void topic_order_remove(struct topic_order *order, const struct topic_item *item)
 {
     struct way way;
-    unsigned before = descend(order, (struct topic_place){ item->topic, PLACE_AFTER }, &way);
+    unsigned before = descend(order, (struct topic_place){ topic_of(item), PLACE_AFTER }, &way);
     struct topic_page *leaf = way.pages[0];
     page_erase(leaf, before - 1);
 

@@ -12,10 +12,17 @@
 struct topic_page;
 
 struct topic_item {
-    struct span
-        topic; /* borrowed; may be replaced by the same bytes elsewhere while the item is in the order */
+    const uint8_t *bytes; /* the topic: borrowed; may be replaced by the same bytes elsewhere while
+                             the item is in the order */
+    uint32_t len;
+    uint32_t due; /* see topic_due.h; 0 none */
     void *value;
 };
+
+static inline struct span topic_of(const struct topic_item *item)
+{
+    return span_of(item->bytes, item->len);
+}
 
 struct topic_order {
     struct topic_page *root;

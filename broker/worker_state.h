@@ -84,7 +84,10 @@ struct worker {
     struct sys *sys;           /* (o) worker 0: see sys.c */
     struct timer sys_timer;    /* (o) worker 0: $SYS */
     struct timer memory_timer; /* (o) worker 0: memory.c */
-    size_t unlooked;           /* (o) bytes read since it looked at the memory in use */
+    struct timer expiry_timer; /* (o) of the retained messages that were set here */
+    unsigned expiring;    /* (o) shards of them that are still to be looked into, see retained.c */
+    uint64_t next_expiry; /* (o) the soonest in those that have been */
+    size_t unlooked;      /* (o) bytes read since it looked at the memory in use */
 };
 
 /* Posts a mail to `target`: into this turn's outbox, or handled at once when it is this worker

@@ -253,13 +253,13 @@ static void test_retained_fetch_ends_with_its_session(void **state)
         assert_true(list_empty(&broker_worker(f->world.broker, i)->jobs));
 }
 
-static void retain_for_a_minute(struct fixture *f, const char *topic)
+static void retain_for(struct fixture *f, const char *topic, uint32_t seconds)
 {
     uint8_t variable[64], props[8], out[128];
     struct mqtt_writer v = { .out = variable, .room = sizeof variable },
                        p = { .out = props, .room = sizeof props };
     mqtt_put_string(&v, span_str(topic));
-    mqtt_put_number_property(&p, MQTT_PROP_MESSAGE_EXPIRY, 60);
+    mqtt_put_number_property(&p, MQTT_PROP_MESSAGE_EXPIRY, seconds);
     size_t len = mqtt_encode_packet(out, sizeof out, MQTT_PUBLISH << 4 | 1, MQTT_V5,
                                     span_of(variable, v.len), span_of(props, p.len),
                                     span_str("brief"));
@@ -270,7 +270,7 @@ static void retain_for_a_minute(struct fixture *f, const char *topic)
 static void test_retained_expired_is_not_given_out_and_removed(void **state) /* [MQTT5-3.3.2-5] */
 {
     struct fixture *f = *state;
-    retain_for_a_minute(f, "a/brief");
+    retain_for(f, "a/brief", 60);
     retain(f, "a/lasting", "x", 0);
     world_pass(&f->world, 59000);
     peer_subscribe(&f->subscriber, "a/brief", 0, 0);
@@ -282,9 +282,74 @@ static void test_retained_expired_is_not_given_out_and_removed(void **state) /* 
     assert_int_equal(retained_count(retained_of(f)), 1);
     assert_int_equal(retained_bytes(retained_of(f)), strlen("a/lasting"
                                                             "x"));
-    retain_for_a_minute(f, "a/brief");
+    retain_for(f, "a/brief", 60);
     expect(&f->subscriber, "a/brief", "brief", false); /* once per subscription that matches … */
     expect_nothing(&f->subscriber);                    /* … but merged into one */
+}
+
+/* Nobody subscribes: a timer removes what has expired, and the count is true. */
+static void test_retained_expired_goes_by_itself(void **state)
+{
+    struct fixture *f = *state;
+    char topic[16];
+    for (unsigned i = 0; i < MANY; i++) {
+        snprintf(topic, sizeof topic, "brief/%u", i);
+        retain_for(f, topic, 10 + i % 3);
+    }
+    retain(f, "lasting", "x", 0);
+    retain_for(f, "replaced", 11);
+    retain(f, "replaced", "x", 0);
+    retain_for(f, "lengthened", 11);
+    retain_for(f, "lengthened", 60);
+    world_pass(&f->world, 9999);
+    assert_int_equal(retained_count(retained_of(f)), MANY + 3);
+    world_pass(&f->world, 1);
+    assert_int_equal(retained_count(retained_of(f)), MANY / 3 * 2 + 3);
+    world_pass(&f->world, 1000);
+    assert_int_equal(retained_count(retained_of(f)), MANY / 3 + 3);
+    world_pass(&f->world, 1000);
+    assert_int_equal(retained_count(retained_of(f)), 3);
+    world_pass(&f->world, 48000);
+    assert_int_equal(retained_count(retained_of(f)), 2);
+    assert_int_equal(retained_bytes(retained_of(f)), strlen("lastingx"
+                                                            "replacedx"));
+}
+
+/* A publisher on one worker sets what expires later, one on another what expires sooner. */
+static void test_retained_expires_whichever_worker_set_it(void **state)
+{
+    struct fixture *f = *state;
+    peer_connect(&f->other, &f->world, "other", &(struct connect_options){ .worker = 2 });
+    retain_for(f, "later", 20);
+    assert_int_equal(retained_count(retained_of(f)), 1);
+    peer_feed(&f->other, span_of("\x31\x0f\0\6sooner\5\2\0\0\0\5x", 17));
+    world_run(&f->world);
+    assert_int_equal(retained_count(retained_of(f)), 2);
+    world_pass(&f->world, 5000);
+    assert_int_equal(retained_count(retained_of(f)), 1);
+    world_pass(&f->world, 15000);
+    assert_int_equal(retained_count(retained_of(f)), 0);
+}
+
+/* A turn removes some thousands at most, so that nobody waits for a million. */
+static void test_retained_expiry_is_done_in_slices(void **state)
+{
+    struct fixture *f = *state;
+    char topic[16];
+    unsigned count = 6 * MANY, turns = 0;
+    for (unsigned i = 0; i < count; i++) {
+        snprintf(topic, sizeof topic, "brief/%u", i);
+        retain_for(f, topic, 10);
+    }
+    f->world.now += 10000;
+    worker_tick(broker_worker(f->world.broker, 0), f->world.now);
+    for (uint64_t before = count, now; before > 0; before = now, turns++) {
+        (void)world_turn(&f->world, 0);
+        now = retained_count(retained_of(f));
+        assert_true(before - now < 5000);
+        assert_true(turns < 10);
+    }
+    assert_true(turns >= 2);
 }
 
 /* Publishes without letting any other worker run, so that the older value is still on its way. */
@@ -423,6 +488,9 @@ int main(void)
         WITH(test_retained_fetch_ends_with_its_subscription, small_queue),
         BOTH(test_retained_fetch_ends_with_its_session),
         BOTH(test_retained_expired_is_not_given_out_and_removed),
+        BOTH(test_retained_expired_goes_by_itself),
+        BOTH(test_retained_expires_whichever_worker_set_it),
+        WITH(test_retained_expiry_is_done_in_slices, one_worker),
         WITH(test_retained_fetch_comes_after_what_was_set_before, three_workers),
         WITH(test_retained_two_publishers_leave_every_subscriber_with_the_stored_value,
              three_workers),
