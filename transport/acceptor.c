@@ -42,7 +42,9 @@ static struct loop *least_loaded(struct acceptor *acceptor)
     struct server *server = acceptor->server;
     unsigned best = acceptor->next_loop, least = UINT32_MAX;
     for (unsigned i = 0; i < server->loop_count && least > 0; i++) {
-        unsigned index = (acceptor->next_loop + i) % server->loop_count;
+        unsigned index = acceptor->next_loop + i;
+        if (index >= server->loop_count)
+            index -= server->loop_count;
         unsigned count = atomic_load_explicit(&server->loops[index].peers_count,
                                               memory_order_relaxed);
         if (count < least) {
@@ -50,7 +52,7 @@ static struct loop *least_loaded(struct acceptor *acceptor)
             best = index;
         }
     }
-    acceptor->next_loop = (best + 1) % server->loop_count;
+    acceptor->next_loop = best + 1 < server->loop_count ? best + 1 : 0;
     return &server->loops[best];
 }
 

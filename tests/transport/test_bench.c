@@ -17,9 +17,11 @@
 
 /* ---- the command line -------------------------------------------------------------------- */
 
+/* The options point into the words of the line, which stay until the next one. */
 static bool parse(const char *line, struct bench_options *ret_options)
 {
-    char text[256], problem[128], *argv[32];
+    static char text[256];
+    char problem[128], *argv[32];
     int argc = 0;
 
     snprintf(text, sizeof text, "bench %s", line);
