@@ -68,6 +68,10 @@ struct store_batch {
     size_t count, room;
     struct store_op *ops; /* owned */
     size_t bytes;         /* what it will cost, about: for the limit of what is not committed */
+    /* (store) once it is submitted: whose it is, what comes behind it, that its failure is told */
+    struct store_batch *next;
+    unsigned worker;
+    bool told;
 };
 
 /* Who receives a stored message, beside it in memory: made before the first of its receivers can
@@ -86,9 +90,11 @@ struct stored {
     uint64_t accepted;          /* (i) milliseconds since 1970 */
     uint32_t left;              /* (store) receivers that are not done */
     bool written;               /* (store) it is on disk */
-    bool routed;                /* (store) its receivers are known */
+    bool routed;                /* (store) STORE_MESSAGE or STORE_ROUTED has arrived */
+    bool sorted;                /* (store) receivers are in order of their slots */
+    uint32_t logged;            /* (store) receivers that are done on disk beside the message */
     uint32_t count;             /* (i) once it is routed */
-    struct receiver *receivers; /* (i) once it is routed; owned */
+    struct receiver *receivers; /* (store) once it has been submitted with its receivers; owned */
 };
 
 /*

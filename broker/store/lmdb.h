@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The store that writes: one LMDB file in a folder of its own, one writer thread, one commit for
+ * whatever all workers have handed over meanwhile. What is acknowledged after a commit survives
+ * kill -9 and a power cut.
+ *
+ * It reads no clock by itself and picks no random number; whoever opens it brings both along.
+ */
+#pragma once
+
+#include "broker/err.h"
+#include "broker/store/store.h"
+
+struct lmdb_store_options {
+    const char *path; /* of the folder; made when it is missing */
+    unsigned workers;
+    uint64_t (*clock)(void); /* milliseconds, never going back; any thread */
+    void (*random)(void *bytes, size_t len);
+    unsigned interval;     /* milliseconds: acknowledge at once, commit that often; 0: sync */
+    unsigned commit_delay; /* milliseconds that the writer collects before it commits */
+    unsigned full_timeout; /* milliseconds after which what cannot be written has failed */
+    unsigned retry;        /* milliseconds between attempts to write, 0: a default */
+    uint64_t min_free;     /* bytes that must be left on the disk */
+    size_t map_size;       /* bytes to begin with, 0: a default; it grows */
+};
+
+/*
+ * Opens the folder, makes it if it is missing. What an unclean end has damaged is set aside and
+ * what can be read of it kept; the log says so. Before any other thread is started. 0 or:
+ * -EBUSY another broker has it; -ENOTSUP it was written by a newer version, and is untouched;
+ * another negative errno: it cannot be used. The log says why.
+ */
+MUST_USE int lmdb_store_open(const struct lmdb_store_options *options, struct store **ret_store);
+
+/* Starts the writer; after load(). `wake` is called, on the writer's thread, when a worker has
+ * something to collect(). Aborts when no thread can be made. */
+void lmdb_store_start(struct store *store, void (*wake)(void *ctx, unsigned worker), void *ctx);
+
+/* Commits what has been submitted and ends the writer; nobody is woken up any more. After the
+ * workers' threads have ended, before they are freed. */
+void lmdb_store_stop(struct store *store);
+
+enum store_state {
+    STORE_WRITES,  /* all is well */
+    STORE_WAITING, /* it cannot write: acknowledgements are held back */
+    STORE_REFUSES, /* for so long that what arrives fails */
+};
+
+struct lmdb_store_stats {
+    enum store_state state;
+    uint64_t commits, written; /* transactions; bytes given to the system */
+    uint64_t spared;           /* messages whose receivers were all done before the commit */
+    uint64_t stored;           /* messages that were written */
+    uint64_t waiting;          /* bytes that wait for their commit */
+    uint64_t median;           /* milliseconds, of the last commits */
+};
+
+/* Any thread. */
+void lmdb_store_stats(struct store *store, struct lmdb_store_stats *ret_stats);

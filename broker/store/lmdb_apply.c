@@ -1,0 +1,556 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the operations of store.h do to memory and to the tables. The writer thread alone.
+ *
+ *   prepare   once per batch: who is done with which message, how far exchanges are
+ *   apply     in a transaction: messages by sequence, everything else in the order of the batches,
+ *             then the log, then retained messages by topic. It changes no state but the buffers
+ *             that it fills, so that it can be done again after a transaction that has failed.
+ *   confirm   after the commit: what is written is written
+ *
+ * Since all that is held is prepared before anything is applied, a message whose receivers were
+ * all done meanwhile is never written.
+ */
+#include "broker/store/lmdb_state.h"
+
+#include <stdlib.h>
+
+enum {
+    SORT_FROM = 16,      /* receivers of a message from which on they are sorted */
+    TOMB_AGE = 10000,    /* milliseconds that a cleared topic keeps its row */
+    TOMBS_AT_ONCE = 512, /* rows of cleared topics that one transaction removes */
+};
+
+/* ---- prepare ---- */
+
+static int by_slot(const void *a, const void *b)
+{
+    uint32_t left = ((const struct receiver *)a)->slot, right = ((const struct receiver *)b)->slot;
+    return (left > right) - (left < right);
+}
+
+/* The publisher's turn may still read the list until it has submitted it. */
+static struct receiver *receiver_find(struct stored *stored, uint32_t slot)
+{
+    if (!stored->sorted && stored->routed && stored->count >= SORT_FROM) {
+        qsort(stored->receivers, stored->count, sizeof *stored->receivers, by_slot);
+        stored->sorted = true;
+    }
+    if (stored->sorted)
+        return bsearch(&(struct receiver){ .slot = slot }, stored->receivers, stored->count,
+                       sizeof *stored->receivers, by_slot);
+    for (uint32_t i = 0; i < stored->count; i++)
+        if (stored->receivers[i].slot == slot)
+            return &stored->receivers[i];
+    return NULL;
+}
+
+static void prepare_done(struct lmdb_store *store, struct store_op *op)
+{
+    struct stored *stored = op->message ? op->message->stored : NULL;
+    struct receiver *receiver = stored ? receiver_find(stored, op->slot) : NULL;
+    (void)store;
+    if (!receiver || receiver->done) {
+        op->kind = STORE_OP_KINDS; /* nothing to do */
+        return;
+    }
+    receiver->done = true;
+    stored->left--;
+}
+
+static void prepare_routed(struct lmdb_store *store, struct store_op *op)
+{
+    (void)store;
+    op->message->stored->routed = true; /* also when nobody asked batch_must_wait() */
+}
+
+static void set_exchange(struct lmdb_store *store, const struct store_op *op, enum log_kind kind,
+                         uint8_t state)
+{
+    struct stored *stored = op->message ? op->message->stored : NULL;
+    exchange_set(store,
+                 &(struct log_entry){ .kind = kind,
+                                      .state = state,
+                                      .packet_id = op->packet_id,
+                                      .slot = op->slot,
+                                      .group = kind == LOG_OUTBOUND ? (uint32_t)op->number : 0,
+                                      .sequence = stored ? stored->sequence : 0 });
+}
+
+static void prepare_outbound(struct lmdb_store *store, struct store_op *op)
+{
+    set_exchange(store, op, LOG_OUTBOUND, op->state);
+}
+
+static void prepare_outbound_end(struct lmdb_store *store, struct store_op *op)
+{
+    set_exchange(store, op, LOG_OUTBOUND, 0);
+}
+
+static void prepare_inbound(struct lmdb_store *store, struct store_op *op)
+{
+    set_exchange(store, op, LOG_INBOUND, 1);
+}
+
+static void prepare_inbound_release(struct lmdb_store *store, struct store_op *op)
+{
+    set_exchange(store, op, LOG_INBOUND, 0);
+}
+
+static void prepare_session_end(struct lmdb_store *store, struct store_op *op)
+{
+    (void)op;
+    store->log.suspects++; /* its exchanges are not needed any more */
+}
+
+/* ---- apply ---- */
+
+static int put_slot(struct lmdb_store *store, MDB_txn *txn, enum table table,
+                    const struct store_op *op)
+{
+    uint8_t key[4];
+    put_u32(key, op->slot);
+    return row_put(store, txn, table, span_of(key, sizeof key),
+                   span_of(op->record, op->record_len));
+}
+
+static int delete_slot(struct lmdb_store *store, MDB_txn *txn, enum table table,
+                       const struct store_op *op)
+{
+    uint8_t key[4];
+    put_u32(key, op->slot);
+    return row_delete(store, txn, table, span_of(key, sizeof key));
+}
+
+static int apply_session(struct lmdb_store *store, MDB_txn *txn, const struct store_op *op)
+{
+    return put_slot(store, txn, TABLE_SESSION, op);
+}
+
+/* All subscriptions whose keys begin with the slot. */
+static int delete_subscriptions(struct lmdb_store *store, MDB_txn *txn, uint32_t slot)
+{
+    uint8_t first[4];
+    MDB_cursor *cursor;
+    put_u32(first, slot);
+    int rc = mdb_cursor_open(txn, store->dbi[TABLE_SUBSCRIPTION], &cursor);
+    if (rc)
+        return store_error(rc);
+    MDB_val key = val_of(first, sizeof first), value;
+    rc = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
+    while (rc == 0 && key.mv_size >= sizeof first &&
+           memcmp(key.mv_data, first, sizeof first) == 0) {
+        rc = mdb_cursor_del(cursor, 0);
+        key = val_of(first, sizeof first);
+        if (rc == 0)
+            rc = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE);
+    }
+    mdb_cursor_close(cursor);
+    return rc == MDB_NOTFOUND ? 0 : store_error(rc);
+}
+
+static int apply_session_end(struct lmdb_store *store, MDB_txn *txn, const struct store_op *op)
+{
+    int rc = delete_slot(store, txn, TABLE_SESSION, op);
+    return rc ? rc : delete_subscriptions(store, txn, op->slot);
+}
+
+static struct span subscription_key(struct lmdb_store *store, uint32_t slot, struct span filter,
+                                    uint8_t *key)
+{
+    key_hash(store->meta.seed, filter, put_u32(key, slot));
+    return span_of(key, 4 + 16);
+}
+
+static int apply_subscribed(struct lmdb_store *store, MDB_txn *txn, const struct store_op *op)
+{
+    uint8_t key[ROW_KEY_MAX];
+    struct subscription_record record;
+    struct span bytes = span_of(op->record, op->record_len);
+    CHECK(subscription_record_decode(bytes, &record) == 0); /* the broker has written it */
+    return row_put(store, txn, TABLE_SUBSCRIPTION,
+                   subscription_key(store, op->slot, record.filter, key), bytes);
+}
+
+static int apply_unsubscribed(struct lmdb_store *store, MDB_txn *txn, const struct store_op *op)
+{
+    uint8_t key[ROW_KEY_MAX];
+    struct span filter = span_of(op->record, op->record_len);
+    return row_delete(store, txn, TABLE_SUBSCRIPTION,
+                      subscription_key(store, op->slot, filter, key));
+}
+
+static int apply_group(struct lmdb_store *store, MDB_txn *txn, const struct store_op *op)
+{
+    return put_slot(store, txn, TABLE_GROUP, op);
+}
+
+static int apply_group_end(struct lmdb_store *store, MDB_txn *txn, const struct store_op *op)
+{
+    return delete_slot(store, txn, TABLE_GROUP, op);
+}
+
+static int delete_message(struct lmdb_store *store, MDB_txn *txn, const struct stored *stored)
+{
+    uint8_t key[8];
+    put_u64(key, stored->sequence);
+    return row_delete(store, txn, TABLE_MESSAGE, span_of(key, sizeof key));
+}
+
+static int apply_done_op(struct lmdb_store *store, MDB_txn *txn, const struct store_op *op)
+{
+    struct stored *stored = op->message->stored;
+    if (!stored->written)
+        return 0; /* it is written without this receiver, or not at all */
+    if (stored->left == 0)
+        return delete_message(store, txn, stored);
+    acklog_done_entry(store, op->slot, stored->sequence);
+    return 0;
+}
+
+static int apply_routed(struct lmdb_store *store, MDB_txn *txn, const struct store_op *op)
+{
+    struct stored *stored = op->message->stored;
+    return stored->written && stored->left == 0 ? delete_message(store, txn, stored) : 0;
+}
+
+/* ---- messages ---- */
+
+static void plan_put(struct lmdb_store *store, const struct store_op *op, bool unrouted)
+{
+    if (store->put_count == store->put_room) {
+        store->put_room = store->put_room ? store->put_room * 2 : 1024;
+        store->puts = realloc(store->puts, store->put_room * sizeof *store->puts);
+        CHECK(store->puts);
+    }
+    store->puts[store->put_count++] = (struct message_put){ .message = op->message,
+                                                            .unrouted = unrouted,
+                                                            .publisher = op->slot };
+}
+
+static void plan_message(struct lmdb_store *store, const struct store_op *op)
+{
+    if (op->message->stored->left > 0)
+        plan_put(store, op, false);
+}
+
+static void plan_unrouted(struct lmdb_store *store, const struct store_op *op)
+{
+    if (!op->message->stored->routed)
+        plan_put(store, op, true);
+}
+
+static void plan_retained(struct lmdb_store *store, const struct store_op *op)
+{
+    if (store->retained_count == store->retained_room) {
+        store->retained_room = store->retained_room ? store->retained_room * 2 : 256;
+        store->retained = realloc(store->retained, store->retained_room * sizeof *store->retained);
+        CHECK(store->retained);
+    }
+    struct retained_put *put = &store->retained[store->retained_count++];
+    *put = (struct retained_put){ .op = op };
+    key_hash(store->meta.seed, message_topic(op->message), put->hash);
+}
+
+static int by_sequence(const void *a, const void *b)
+{
+    uint64_t left = ((const struct message_put *)a)->message->stored->sequence;
+    uint64_t right = ((const struct message_put *)b)->message->stored->sequence;
+    return (left > right) - (left < right);
+}
+
+/* Straight into the page. Appending is cheaper by a search, and leaves full pages behind. */
+static int put_message(struct lmdb_store *store, MDB_txn *txn, const struct message_put *put,
+                       uint64_t *highest)
+{
+    uint8_t key[8];
+    uint64_t sequence = put->message->stored->sequence;
+    size_t size = ROW_HEAD + message_row_size(put->message, put->unrouted);
+    put_u64(key, sequence);
+    MDB_val k = val_of(key, sizeof key), value = val_of(NULL, size);
+    int rc = MDB_KEYEXIST;
+    if (sequence > *highest)
+        rc = mdb_put(txn, store->dbi[TABLE_MESSAGE], &k, &value, MDB_RESERVE | MDB_APPEND);
+    if (rc == MDB_KEYEXIST) {
+        value = val_of(NULL, size);
+        rc = mdb_put(txn, store->dbi[TABLE_MESSAGE], &k, &value, MDB_RESERVE);
+    }
+    if (rc)
+        return store_error(rc);
+    if (sequence > *highest)
+        *highest = sequence;
+    uint8_t *row = value.mv_data;
+    message_row_encode(put->message, put->unrouted, put->publisher, row + ROW_HEAD);
+    row_seal(span_of(key, sizeof key), row, size);
+    return 0;
+}
+
+static int put_messages(struct lmdb_store *store, MDB_txn *txn)
+{
+    uint64_t highest = store->last_message;
+    int rc = 0;
+    bool in_order = true;
+    for (size_t i = 1; i < store->put_count && in_order; i++)
+        in_order = by_sequence(&store->puts[i - 1], &store->puts[i]) <= 0;
+    if (!in_order)
+        qsort(store->puts, store->put_count, sizeof *store->puts, by_sequence);
+    for (size_t i = 0; i < store->put_count && rc == 0; i++)
+        rc = put_message(store, txn, &store->puts[i], &highest);
+    return rc;
+}
+
+/* ---- retained messages ---- */
+
+static int by_topic(const void *a, const void *b)
+{
+    const struct retained_put *left = a, *right = b;
+    int order = memcmp(left->hash, right->hash, sizeof left->hash);
+    if (order)
+        return order;
+    return (left->op->number > right->op->number) - (left->op->number < right->op->number);
+}
+
+static int retained_number(struct lmdb_store *store, MDB_txn *txn, const uint8_t *hash,
+                           uint64_t *ret_number, bool *ret_cleared)
+{
+    struct span body;
+    *ret_number = 0;
+    *ret_cleared = false;
+    int rc = row_get(store, txn, TABLE_RETAINED, span_of(hash, 16), &body);
+    if (rc == 0 && take_u64(&body, ret_number))
+        *ret_cleared = body.len == 0;
+    return rc == -ENOENT || rc == -EBADMSG ? 0 : rc; /* a damaged one is written anew */
+}
+
+static int put_retained(struct lmdb_store *store, MDB_txn *txn, struct retained_put *put)
+{
+    const struct message *message = put->op->message;
+    struct span key = span_of(put->hash, sizeof put->hash);
+    uint64_t number;
+    bool cleared;
+    int rc = retained_number(store, txn, put->hash, &number, &cleared);
+    if (rc || number > put->op->number)
+        return rc;
+    bool keeps = message->payload_len > 0;
+    size_t size = ROW_HEAD + 8 + (keeps ? message_record_size(message) : 0);
+    MDB_val k = val_of(key.data, key.len), value = val_of(NULL, size);
+    rc = mdb_put(txn, store->dbi[TABLE_RETAINED], &k, &value, MDB_RESERVE);
+    if (rc)
+        return store_error(rc);
+    uint8_t *row = value.mv_data, *at = put_u64(row + ROW_HEAD, put->op->number);
+    if (keeps)
+        message_record_encode(message, at);
+    row_seal(key, row, size);
+    put->cleared = !keeps;
+    return 0;
+}
+
+static struct tombstone *tomb_at(struct lmdb_store *store, size_t i)
+{
+    return &store->tombs[(store->tomb_first + i) & (store->tomb_room - 1)];
+}
+
+void tombstone_add(struct lmdb_store *store, const uint8_t *hash, uint64_t number, uint64_t since)
+{
+    if (store->tomb_count == store->tomb_room) {
+        size_t room = store->tomb_room ? store->tomb_room * 2 : 64;
+        struct tombstone *grown = calloc(room, sizeof *grown);
+        CHECK(grown);
+        for (size_t i = 0; i < store->tomb_count; i++)
+            grown[i] = *tomb_at(store, i);
+        free(store->tombs);
+        store->tombs = grown;
+        store->tomb_first = 0;
+        store->tomb_room = room;
+    }
+    struct tombstone *tomb = tomb_at(store, store->tomb_count++);
+    memcpy(tomb->hash, hash, sizeof tomb->hash);
+    tomb->number = number;
+    tomb->since = since;
+}
+
+static int remove_tombstones(struct lmdb_store *store, MDB_txn *txn, uint64_t now)
+{
+    int rc = 0;
+    for (store->tombs_due = 0;
+         rc == 0 && store->tombs_due < store->tomb_count && store->tombs_due < TOMBS_AT_ONCE;
+         store->tombs_due++) {
+        struct tombstone *tomb = tomb_at(store, store->tombs_due);
+        uint64_t number;
+        bool cleared;
+        if (tomb->since + TOMB_AGE > now)
+            break;
+        rc = retained_number(store, txn, tomb->hash, &number, &cleared);
+        if (rc == 0 && cleared && number == tomb->number)
+            rc = row_delete(store, txn, TABLE_RETAINED, span_of(tomb->hash, sizeof tomb->hash));
+    }
+    return rc;
+}
+
+/* Of several changes of one topic only the last one counts. */
+static int put_all_retained(struct lmdb_store *store, MDB_txn *txn)
+{
+    int rc = 0;
+    qsort(store->retained, store->retained_count, sizeof *store->retained, by_topic);
+    for (size_t i = 0; i < store->retained_count && rc == 0; i++) {
+        struct retained_put *put = &store->retained[i];
+        if (i + 1 == store->retained_count ||
+            memcmp(put->hash, store->retained[i + 1].hash, sizeof put->hash) != 0)
+            rc = put_retained(store, txn, put);
+    }
+    return rc;
+}
+
+/* ---- all of it ---- */
+
+/* What each kind of operation does, in the three steps; nothing when it is NULL. */
+static const struct kind_row {
+    void (*prepare)(struct lmdb_store *store, struct store_op *op);
+    void (*plan)(struct lmdb_store *store, const struct store_op *op);
+    int (*apply)(struct lmdb_store *store, MDB_txn *txn, const struct store_op *op);
+    /* Forgotten when its batch fails. What closes something is kept, for nobody says it again; so is
+     * who receives: what is acknowledged later names them. */
+    bool is_new;
+} kinds[STORE_OP_KINDS + 1] = {
+    [STORE_SESSION] = { .apply = apply_session },
+    [STORE_SESSION_END] = { .prepare = prepare_session_end, .apply = apply_session_end },
+    [STORE_SUBSCRIBED] = { .apply = apply_subscribed, .is_new = true },
+    [STORE_UNSUBSCRIBED] = { .apply = apply_unsubscribed },
+    [STORE_GROUP] = { .apply = apply_group },
+    [STORE_GROUP_END] = { .apply = apply_group_end },
+    [STORE_MESSAGE] = { .prepare = prepare_routed, .plan = plan_message, .is_new = true },
+    [STORE_UNROUTED] = { .plan = plan_unrouted, .is_new = true },
+    [STORE_ROUTED] = { .prepare = prepare_routed, .plan = plan_message, .apply = apply_routed },
+    [STORE_DONE] = { .prepare = prepare_done, .apply = apply_done_op },
+    [STORE_OUTBOUND] = { .prepare = prepare_outbound, .is_new = true },
+    [STORE_OUTBOUND_END] = { .prepare = prepare_outbound_end },
+    [STORE_INBOUND_QOS2] = { .prepare = prepare_inbound, .is_new = true },
+    [STORE_INBOUND_RELEASE] = { .prepare = prepare_inbound_release },
+    [STORE_RETAINED] = { .plan = plan_retained, .is_new = true },
+};
+
+static bool is_routing(const struct store_op *op)
+{
+    return op->kind == STORE_MESSAGE || op->kind == STORE_ROUTED;
+}
+
+/* A message of the batch itself is there before what follows it. */
+bool batch_must_wait(const struct store_batch *batch)
+{
+    bool waits = false;
+    size_t i = 0;
+    for (; i < batch->count && !waits; i++) {
+        const struct store_op *op = &batch->ops[i];
+        if (is_routing(op))
+            op->message->stored->routed = true;
+        waits = op->kind == STORE_OUTBOUND && op->message && op->message->stored &&
+                !op->message->stored->routed;
+    }
+    while (waits && i > 0)
+        if (is_routing(&batch->ops[--i]))
+            batch->ops[i].message->stored->routed = false;
+    return waits;
+}
+
+void batch_prepare(struct lmdb_store *store, struct store_batch *batch)
+{
+    for (size_t i = 0; i < batch->count; i++)
+        if (kinds[batch->ops[i].kind].prepare)
+            kinds[batch->ops[i].kind].prepare(store, &batch->ops[i]);
+}
+
+static void forget_new(struct store_batch *batch)
+{
+    for (size_t i = 0; i < batch->count; i++) {
+        struct store_op *op = &batch->ops[i];
+        if (!kinds[op->kind].is_new)
+            continue;
+        op->kind = STORE_OP_KINDS;
+        message_unref(op->message);
+        op->message = NULL;
+    }
+}
+
+/* Exchanges that had begun or gone on have not; but those that had ended have. */
+void held_forget(struct lmdb_store *store)
+{
+    exchanges_revert(store);
+    for (struct store_batch *batch = store->held; batch; batch = batch->next) {
+        forget_new(batch);
+        for (size_t i = 0; i < batch->count; i++)
+            if (batch->ops[i].kind == STORE_OUTBOUND_END ||
+                batch->ops[i].kind == STORE_INBOUND_RELEASE)
+                kinds[batch->ops[i].kind].prepare(store, &batch->ops[i]);
+    }
+}
+
+int held_apply(struct lmdb_store *store, MDB_txn *txn, uint64_t now)
+{
+    int rc = 0;
+    store->put_count = store->retained_count = 0;
+    store->log.len = store->log.done_count = 0;
+    for (struct store_batch *batch = store->held; batch; batch = batch->next)
+        for (size_t i = 0; i < batch->count; i++)
+            if (kinds[batch->ops[i].kind].plan)
+                kinds[batch->ops[i].kind].plan(store, &batch->ops[i]);
+    rc = put_messages(store, txn);
+    for (struct store_batch *batch = store->held; batch && rc == 0; batch = batch->next)
+        for (size_t i = 0; i < batch->count && rc == 0; i++)
+            if (kinds[batch->ops[i].kind].apply)
+                rc = kinds[batch->ops[i].kind].apply(store, txn, &batch->ops[i]);
+    if (rc == 0)
+        rc = acklog_write(store, txn);
+    if (rc == 0 && store->retained_count)
+        rc = put_all_retained(store, txn);
+    return rc ? rc : remove_tombstones(store, txn, now);
+}
+
+static void confirm_done(struct lmdb_store *store, const struct store_op *op)
+{
+    struct stored *stored = op->message->stored;
+    if (!stored->written)
+        return;
+    if (stored->left > 0) {
+        stored->logged += op->kind == STORE_DONE;
+        return;
+    }
+    store->log.live -= stored->logged;
+    stored->logged = 0;
+    stored->written = false;
+}
+
+void held_confirm(struct lmdb_store *store, uint64_t now)
+{
+    uint64_t spared = 0;
+    acklog_confirm(store);
+    for (struct store_batch *batch = store->held; batch; batch = batch->next)
+        for (size_t i = 0; i < batch->count; i++) {
+            const struct store_op *op = &batch->ops[i];
+            if (op->kind == STORE_DONE || op->kind == STORE_ROUTED)
+                confirm_done(store, op);
+            spared += op->kind == STORE_MESSAGE && op->message->stored->left == 0;
+        }
+    for (size_t i = 0; i < store->put_count; i++) {
+        struct stored *stored = store->puts[i].message->stored;
+        stored->written = true;
+        if (stored->sequence > store->last_message)
+            store->last_message = stored->sequence;
+    }
+    for (size_t i = 0; i < store->retained_count; i++)
+        if (store->retained[i].cleared)
+            tombstone_add(store, store->retained[i].hash, store->retained[i].op->number, now);
+    if (store->tombs_due) {
+        store->tomb_first = (store->tomb_first + store->tombs_due) & (store->tomb_room - 1);
+        store->tomb_count -= store->tombs_due;
+        store->tombs_due = 0;
+    }
+    atomic_fetch_add_explicit(&store->spared, spared, memory_order_relaxed);
+    atomic_fetch_add_explicit(&store->stored_messages, store->put_count, memory_order_relaxed);
+}
+
+void apply_done(struct lmdb_store *store)
+{
+    free(store->puts);
+    free(store->retained);
+    free(store->tombs);
+}

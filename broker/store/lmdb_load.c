@@ -1,0 +1,546 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * Reads all that is kept, once, before the workers run: the log first, because it says what became
+ * of the messages; then everything in the order that store.h promises. What names a session that is
+ * not there is left out and removed. The starting thread; nothing else uses the store yet.
+ */
+#include "broker/store/lmdb_state.h"
+
+#include "broker/delivery.h"
+#include "broker/inflight.h"
+#include "broker/list.h"
+#include "broker/log.h"
+#include "mqtt/topic.h"
+
+#include <stdlib.h>
+
+enum { REMOVE_SLICE = 10000 }; /* rows in one transaction */
+
+/* A receiver that is done with a message, as the log says. */
+struct done {
+    uint64_t sequence;
+    uint32_t slot;
+};
+
+/* A row that nobody needs any more. */
+struct leftover {
+    enum table table;
+    uint8_t len;
+    uint8_t key[ROW_KEY_MAX];
+};
+
+struct load {
+    struct lmdb_store *store;
+    const struct store_loader *loader;
+    void *ctx;
+    MDB_txn *txn;
+    struct done *dones; /* by sequence and slot, once they are sorted */
+    size_t done_count, done_room, done_at;
+    struct exchange **exchanges; /* outbound, by sequence */
+    size_t exchange_count, exchange_at;
+    struct loaded_outbound *outbound; /* of one message */
+    uint8_t *slots;                   /* a bit for each session and group that is there */
+    uint32_t slot_max;
+    struct leftover *leftovers;
+    size_t leftover_count, leftover_room;
+    size_t damaged;
+    uint64_t messages, sessions, subscriptions, retained;
+};
+
+static void saw_slot(struct load *load, uint32_t slot)
+{
+    if (slot > atomic_load(&load->store->store.last_slot))
+        atomic_store(&load->store->store.last_slot, slot);
+}
+
+static void saw_sequence(struct load *load, uint64_t sequence)
+{
+    if (sequence > atomic_load(&load->store->store.last_sequence))
+        atomic_store(&load->store->store.last_sequence, sequence);
+}
+
+static bool is_known(const struct load *load, uint32_t slot)
+{
+    return load->slots && slot <= load->slot_max && (load->slots[slot / 8] >> slot % 8 & 1);
+}
+
+static bool set_known(struct load *load, uint32_t slot)
+{
+    saw_slot(load, slot);
+    if (!load->slots || slot > load->slot_max) {
+        uint32_t max = slot < UINT32_MAX / 2 ? slot * 2 | 1023 : UINT32_MAX;
+        uint8_t *slots = calloc(1, (size_t)max / 8 + 1);
+        if (!slots)
+            return false;
+        if (load->slots)
+            memcpy(slots, load->slots, (size_t)load->slot_max / 8 + 1);
+        free(load->slots);
+        load->slots = slots;
+        load->slot_max = max;
+    }
+    load->slots[slot / 8] |= (uint8_t)(1 << slot % 8);
+    return true;
+}
+
+static int leave_out(struct load *load, enum table table, struct span key)
+{
+    if (load->leftover_count == load->leftover_room) {
+        size_t room = load->leftover_room ? load->leftover_room * 2 : 64;
+        struct leftover *grown = realloc(load->leftovers, room * sizeof *grown);
+        if (!grown)
+            return -ENOMEM;
+        load->leftovers = grown;
+        load->leftover_room = room;
+    }
+    struct leftover *leftover = &load->leftovers[load->leftover_count++];
+    leftover->table = table;
+    leftover->len = (uint8_t)(key.len < ROW_KEY_MAX ? key.len : ROW_KEY_MAX);
+    memcpy(leftover->key, key.data, leftover->len);
+    return 0;
+}
+
+/* ---- the walk over a table ---- */
+
+typedef int row_fn(struct load *load, struct span key, struct span body);
+
+static int walk(struct load *load, enum table table, size_t key_len, row_fn *fn)
+{
+    MDB_cursor *cursor;
+    MDB_val key, value;
+    struct span body;
+    int rc = mdb_cursor_open(load->txn, load->store->dbi[table], &cursor);
+    if (rc)
+        return store_error(rc);
+    rc = mdb_cursor_get(cursor, &key, &value, MDB_FIRST);
+    for (; rc == 0; rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) {
+        int result = -EBADMSG;
+        if (key.mv_size == key_len && row_open(span_val(key), span_val(value), &body))
+            result = fn(load, span_val(key), body);
+        if (result == -EBADMSG) {
+            load->damaged++;
+            result = leave_out(load, table, span_val(key));
+        }
+        if (result) {
+            mdb_cursor_close(cursor);
+            return result;
+        }
+    }
+    mdb_cursor_close(cursor);
+    return rc == MDB_NOTFOUND ? 0 : store_error(rc);
+}
+
+/* ---- the log ---- */
+
+static int add_done(struct load *load, const struct log_entry *entry)
+{
+    if (load->done_count == load->done_room) {
+        size_t room = load->done_room ? load->done_room * 2 : 1024;
+        struct done *grown = realloc(load->dones, room * sizeof *grown);
+        if (!grown)
+            return -ENOMEM;
+        load->dones = grown;
+        load->done_room = room;
+    }
+    load->dones[load->done_count++] = (struct done){ .sequence = entry->sequence,
+                                                     .slot = entry->slot };
+    return 0;
+}
+
+static int load_log(struct load *load, struct span key, struct span body)
+{
+    struct log_entry entry;
+    uint64_t number = key_number(key, 8);
+    load->store->log.next = number + 1;
+    if (body.len % LOG_ENTRY)
+        return -EBADMSG;
+    while (body.len) {
+        if (!take_log_entry(&body, &entry))
+            return -EBADMSG;
+        load->store->log.entries++;
+        saw_slot(load, entry.slot);
+        saw_sequence(load, entry.sequence);
+        if (entry.kind != LOG_DONE)
+            exchange_loaded(load->store, &entry, number);
+        else if (add_done(load, &entry) < 0)
+            return -ENOMEM;
+    }
+    return 0;
+}
+
+static int by_sequence_and_slot(const void *a, const void *b)
+{
+    const struct done *left = a, *right = b;
+    if (left->sequence != right->sequence)
+        return left->sequence < right->sequence ? -1 : 1;
+    return (left->slot > right->slot) - (left->slot < right->slot);
+}
+
+/* By sequence; those without a message come first, by slot and in the order of sending. */
+static int by_message(const void *a, const void *b)
+{
+    const struct exchange *left = *(struct exchange *const *)a,
+                          *right = *(struct exchange *const *)b;
+    if (left->sequence != right->sequence)
+        return left->sequence < right->sequence ? -1 : 1;
+    if (left->slot != right->slot)
+        return left->slot < right->slot ? -1 : 1;
+    return (left->order > right->order) - (left->order < right->order);
+}
+
+static int list_exchanges(struct load *load, enum log_kind kind)
+{
+    const struct exchanges *all = &load->store->exchanges;
+    struct exchange **list = realloc(load->exchanges, (all->count + 1) * sizeof *list);
+    if (!list)
+        return -ENOMEM;
+    load->exchanges = list;
+    load->exchange_count = load->exchange_at = 0;
+    for (size_t i = 0; i < all->room; i++)
+        for (struct exchange *exchange = all->table[i]; exchange; exchange = exchange->next)
+            if (exchange->kind == kind)
+                list[load->exchange_count++] = exchange;
+    if (load->exchange_count)
+        qsort(list, load->exchange_count, sizeof *list, by_message);
+    return 0;
+}
+
+static int read_log(struct load *load)
+{
+    load->store->log.next = 1;
+    int rc = walk(load, TABLE_LOG, 8, load_log);
+    if (rc == 0 && load->done_count)
+        qsort(load->dones, load->done_count, sizeof *load->dones, by_sequence_and_slot);
+    return rc;
+}
+
+/* ---- receivers ---- */
+
+static int load_group(struct load *load, struct span key, struct span body)
+{
+    uint32_t slot = (uint32_t)key_number(key, 4);
+    struct span name, filter;
+    if (!mqtt_utf8_valid(body) || !mqtt_topic_filter_valid(body) ||
+        !mqtt_share_split(body, &name, &filter))
+        return -EBADMSG;
+    return set_known(load, slot) && load->loader->group(load->ctx, slot, body) ? 0 : -ENOMEM;
+}
+
+static int load_session(struct load *load, struct span key, struct span body)
+{
+    uint32_t slot = (uint32_t)key_number(key, 4);
+    struct session_record record;
+    int rc = session_record_decode(body, &record);
+    if (rc)
+        return rc;
+    load->sessions++;
+    if (!set_known(load, slot) || !load->loader->session(load->ctx, slot, &record))
+        rc = -ENOMEM;
+    message_unref(record.will);
+    return rc;
+}
+
+static int load_subscription(struct load *load, struct span key, struct span body)
+{
+    uint32_t slot = (uint32_t)key_number(key, 4);
+    struct subscription_record record;
+    int rc = subscription_record_decode(body, &record);
+    if (rc)
+        return rc;
+    saw_slot(load, slot);
+    if (!is_known(load, slot))
+        return leave_out(load, TABLE_SUBSCRIPTION, key);
+    load->subscriptions++;
+    return load->loader->subscription(load->ctx, slot, &record) ? 0 : -ENOMEM;
+}
+
+static int load_inbound(struct load *load)
+{
+    int rc = list_exchanges(load, LOG_INBOUND);
+    for (size_t i = 0; i < load->exchange_count && rc == 0; i++) {
+        const struct exchange *exchange = load->exchanges[i];
+        if (is_known(load, exchange->slot) &&
+            !load->loader->inbound(load->ctx, exchange->slot, exchange->packet_id))
+            rc = -ENOMEM;
+    }
+    return rc;
+}
+
+/* ---- messages ---- */
+
+static struct sub_ids *load_ids(const struct receiver_row *row)
+{
+    struct span in = row->ids;
+    struct sub_ids *ids = malloc(sizeof *ids + row->id_count * sizeof ids->ids[0]);
+    if (!ids)
+        return NULL;
+    atomic_init(&ids->refs, 1);
+    ids->count = row->id_count;
+    for (uint32_t i = 0; i < row->id_count; i++)
+        (void)take_u32(&in, &ids->ids[i]);
+    return ids;
+}
+
+static bool load_receiver(const struct receiver_row *row, struct receiver *ret_receiver)
+{
+    struct receiver receiver = { .slot = row->slot, .qos = row->qos, .retain = row->retain };
+    struct span first = row->ids;
+    if (row->id_count)
+        (void)take_u32(&first, &receiver.sub_id);
+    if (row->id_count > 1 && !(receiver.ids = load_ids(row)))
+        return false;
+    *ret_receiver = receiver;
+    return true;
+}
+
+/* Those that are done with this message: from the returned place to done_at of the sorted list. */
+static size_t dones_of(struct load *load, uint64_t sequence)
+{
+    while (load->done_at < load->done_count && load->dones[load->done_at].sequence < sequence)
+        load->done_at++;
+    size_t first = load->done_at;
+    while (load->done_at < load->done_count && load->dones[load->done_at].sequence == sequence)
+        load->done_at++;
+    return first;
+}
+
+static bool is_done(const struct load *load, size_t first, uint64_t sequence, uint32_t slot)
+{
+    const struct done key = { .sequence = sequence, .slot = slot };
+    return load->done_at > first && bsearch(&key, &load->dones[first], load->done_at - first,
+                                            sizeof *load->dones, by_sequence_and_slot);
+}
+
+/* message->stored with the receivers that are there and not done. */
+static int load_receivers(struct load *load, const struct message_row *row, struct stored *stored)
+{
+    struct span in = row->receivers;
+    struct receiver_row receiver;
+    size_t first = dones_of(load, stored->sequence);
+    stored->logged = (uint32_t)(load->done_at - first);
+    stored->count = 0;
+    for (uint32_t i = 0; i < row->count; i++) {
+        (void)take_receiver(&in, &receiver); /* has been checked */
+        saw_slot(load, receiver.slot);
+        if (!is_known(load, receiver.slot) || is_done(load, first, stored->sequence, receiver.slot))
+            continue;
+        if (!load_receiver(&receiver, &stored->receivers[stored->count]))
+            return -ENOMEM;
+        stored->count++;
+    }
+    stored->left = stored->count;
+    return 0;
+}
+
+static void describe(const struct exchange *exchange, struct loaded_outbound *ret)
+{
+    *ret = (struct loaded_outbound){ .slot = exchange->slot,
+                                     .group = exchange->group,
+                                     .packet_id = exchange->packet_id,
+                                     .state = exchange->state,
+                                     .order = exchange->order };
+}
+
+static bool waits_for(const struct stored *stored, uint32_t slot)
+{
+    for (uint32_t i = 0; i < stored->count; i++)
+        if (stored->receivers[i].slot == slot)
+            return true;
+    return false;
+}
+
+/* An exchange whose message is not needed any more: at QoS 2 the client may have it and still keep
+ * its identifier, which PUBREL makes it forget; at QoS 1 there is nothing to say. */
+static void release(struct exchange *exchange)
+{
+    exchange->sequence = 0;
+    if (exchange->state == AWAIT_PUBREC)
+        exchange->state = AWAIT_PUBCOMP;
+}
+
+/* The exchanges of this message into load->outbound; how many there are. */
+static size_t outbound_of(struct load *load, const struct stored *stored)
+{
+    size_t count = 0;
+    for (; load->exchange_at < load->exchange_count; load->exchange_at++) {
+        struct exchange *exchange = load->exchanges[load->exchange_at];
+        if (exchange->sequence > stored->sequence)
+            break;
+        if (exchange->sequence == stored->sequence && is_known(load, exchange->slot) &&
+            waits_for(stored, exchange->group ? exchange->group : exchange->slot))
+            describe(exchange, &load->outbound[count++]);
+        else
+            release(exchange);
+    }
+    return count;
+}
+
+static int give_message(struct load *load, struct span key, const struct message_row *row,
+                        struct message *message)
+{
+    struct stored *stored = message->stored;
+    if (row->unrouted)
+        return load->loader->unrouted(load->ctx, message,
+                                      is_known(load, row->publisher) ? row->publisher : 0)
+                   ? 0
+                   : -ENOMEM;
+    int rc = load_receivers(load, row, stored);
+    if (rc)
+        return rc;
+    if (stored->left == 0)
+        return leave_out(load, TABLE_MESSAGE, key);
+    load->messages++;
+    load->store->log.live += stored->logged;
+    size_t count = outbound_of(load, stored);
+    return load->loader->message(load->ctx, message, load->outbound, count) ? 0 : -ENOMEM;
+}
+
+static int load_message(struct load *load, struct span key, struct span body)
+{
+    uint64_t sequence = key_number(key, 8);
+    struct message_row row;
+    saw_sequence(load, sequence);
+    load->store->last_message = sequence;
+    if (!message_row_decode(body, &row))
+        return -EBADMSG;
+    saw_slot(load, row.publisher);
+    struct message *message = message_record_decode(row.message);
+    if (!message)
+        return -errno;
+    message->stored = stored_new(sequence, row.accepted, row.count);
+    if (!message->stored) {
+        message_unref(message);
+        return -ENOMEM;
+    }
+    message->stored->written = true;
+    message->stored->routed = !row.unrouted;
+    int rc = give_message(load, key, &row, message);
+    message_unref(message);
+    return rc;
+}
+
+/* The sorted list begins with exchanges that have no message. */
+static int load_messages(struct load *load)
+{
+    int rc = list_exchanges(load, LOG_OUTBOUND);
+    if (rc)
+        return rc;
+    load->outbound = calloc(load->exchange_count + 1, sizeof *load->outbound);
+    if (!load->outbound)
+        return -ENOMEM;
+    while (load->exchange_at < load->exchange_count &&
+           load->exchanges[load->exchange_at]->sequence == 0)
+        load->exchange_at++;
+    rc = walk(load, TABLE_MESSAGE, 8, load_message);
+    for (; load->exchange_at < load->exchange_count; load->exchange_at++)
+        release(load->exchanges[load->exchange_at]);
+    return rc;
+}
+
+static int load_outbound(struct load *load)
+{
+    int rc = list_exchanges(load, LOG_OUTBOUND);
+    for (size_t i = 0; i < load->exchange_count && rc == 0; i++) {
+        struct loaded_outbound outbound;
+        describe(load->exchanges[i], &outbound);
+        if (load->exchanges[i]->sequence)
+            break;
+        if (outbound.state == AWAIT_PUBCOMP && is_known(load, outbound.slot) &&
+            !load->loader->outbound(load->ctx, &outbound))
+            rc = -ENOMEM;
+    }
+    return rc;
+}
+
+/* ---- retained messages ---- */
+
+static int load_retained(struct load *load, struct span key, struct span body)
+{
+    uint64_t number;
+    if (!take_u64(&body, &number))
+        return -EBADMSG;
+    if (body.len == 0) {
+        tombstone_add(load->store, key.data, number, 0);
+        return 0;
+    }
+    struct message *message = message_record_decode(body);
+    if (!message)
+        return -errno;
+    load->retained++;
+    bool taken = load->loader->retained(load->ctx, message, number);
+    message_unref(message);
+    return taken ? 0 : -ENOMEM;
+}
+
+/* ---- all of it ---- */
+
+static int remove_slice(struct load *load, size_t from, size_t count)
+{
+    MDB_txn *txn;
+    int rc = store_error(mdb_txn_begin(load->store->env, NULL, 0, &txn));
+    if (rc)
+        return rc;
+    for (size_t i = from; i < from + count && rc == 0; i++) {
+        const struct leftover *leftover = &load->leftovers[i];
+        rc = row_delete(load->store, txn, leftover->table, span_of(leftover->key, leftover->len));
+    }
+    if (rc == 0)
+        return store_error(mdb_txn_commit(txn));
+    mdb_txn_abort(txn);
+    return rc;
+}
+
+/* Not being able to is no reason not to start: it is tried again next time. */
+static void remove_leftovers(struct load *load)
+{
+    int rc = 0;
+    for (size_t from = 0; from < load->leftover_count && rc == 0; from += REMOVE_SLICE) {
+        size_t left = load->leftover_count - from;
+        rc = remove_slice(load, from, left < REMOVE_SLICE ? left : REMOVE_SLICE);
+    }
+    if (rc)
+        log_emit(LEVEL_WARNING, "The store could not remove what nobody needs: %s.", strerror(-rc));
+    else if (load->leftover_count > load->damaged)
+        log_emit(LEVEL_INFORMATION, "The store removed %zu records that nobody needs.",
+                 load->leftover_count - load->damaged);
+    if (load->damaged)
+        log_emit(LEVEL_ERROR, "The store had %zu damaged records; they are lost.", load->damaged);
+}
+
+static int read_all(struct load *load)
+{
+    int rc;
+    if ((rc = read_log(load)) || (rc = walk(load, TABLE_GROUP, 4, load_group)) ||
+        (rc = walk(load, TABLE_SESSION, 4, load_session)) ||
+        (rc = walk(load, TABLE_SUBSCRIPTION, 4 + 16, load_subscription)) ||
+        (rc = load_inbound(load)) || (rc = load_messages(load)) || (rc = load_outbound(load)) ||
+        (rc = walk(load, TABLE_RETAINED, 16, load_retained)))
+        return rc;
+    return load->loader->end(load->ctx) ? 0 : -ENOMEM;
+}
+
+int lmdb_load(struct store *base, const struct store_loader *loader, void *ctx)
+{
+    struct lmdb_store *store = CONTAINER_OF(base, struct lmdb_store, store);
+    struct load load = { .store = store, .loader = loader, .ctx = ctx };
+    int rc = store_error(mdb_txn_begin(store->env, NULL, MDB_RDONLY, &load.txn));
+    if (rc)
+        return rc;
+    rc = read_all(&load);
+    mdb_txn_abort(load.txn);
+    store->log.live += store->exchanges.count;
+    if (rc == 0) {
+        remove_leftovers(&load);
+        log_emit(LEVEL_INFORMATION,
+                 "The store has %lu sessions, %lu subscriptions, %lu queued and %lu retained "
+                 "messages.",
+                 (unsigned long)load.sessions, (unsigned long)load.subscriptions,
+                 (unsigned long)load.messages, (unsigned long)load.retained);
+        store->loaded = true;
+    }
+    free(load.dones);
+    free(load.exchanges);
+    free(load.outbound);
+    free(load.slots);
+    free(load.leftovers);
+    return rc;
+}

@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * What the LMDB store consists of, for its own files alone. (i) immutable once it is open, (w) the
+ * writer thread only (before it is started: the thread that opens), (a) atomic, (L) under its lock.
+ *
+ *   workers ── submit() ──► submitted ──► held, prepared ──► one transaction ──► lanes ── collect()
+ *
+ * Preparing changes memory alone and is done once for a batch; applying is a function of memory and
+ * may be done again after a failed transaction; only confirming, after its commit, says that
+ * something is written.
+ */
+#pragma once
+
+#include "broker/store/lmdb.h"
+#include "broker/store/lmdb_format.h"
+
+#include <lmdb.h>
+#include <pthread.h>
+
+enum {
+    STORE_PATH_MAX = 4096,
+    STORE_EAGER = 4 * 1024 * 1024, /* bytes with which no delay is waited for */
+};
+
+/* Finished batches of one worker: up to a position, and whether they failed. */
+struct lane_range {
+    uint64_t upto;
+    bool failed;
+};
+
+struct lane {
+    pthread_mutex_t lock;       /* taken under no other lock, and nothing is taken under it */
+    struct lane_range *ranges;  /* (L) in order, those that are not told yet */
+    size_t count, room;         /* (L) */
+    _Atomic uint64_t submitted; /* (a) by the worker */
+    _Atomic uint64_t finished;  /* (a) by the writer: the end of the last range */
+    uint64_t told;              /* the worker's */
+    bool wake, blocked;         /* the writer's: to be woken up; waits for another worker's batch */
+};
+
+/* How far the exchange of one packet identifier is: what the log says, in memory. */
+struct exchange {
+    struct exchange *next;       /* with the same hash */
+    struct exchange *next_dirty; /* changed since the last commit */
+    bool dirty;
+    bool on_disk;
+    uint8_t kind, state; /* LOG_OUTBOUND or LOG_INBOUND; 0: it has ended */
+    uint16_t packet_id;
+    uint32_t slot, group;
+    uint64_t sequence, order;
+    uint64_t number; /* of the log record that says it */
+    /* what it says, for when the batches that changed it fail */
+    uint8_t disk_state;
+    uint32_t disk_group;
+    uint64_t disk_sequence;
+};
+
+struct exchanges {
+    struct exchange **table;
+    size_t room, count;
+    struct exchange *dirty, **dirty_end;
+    uint64_t last_order;
+};
+
+/* A cleared retained topic: its row without a message stays for a while, so that an older value
+ * that was on its way cannot come back. */
+struct tombstone {
+    uint8_t hash[16];
+    uint64_t number;
+    uint64_t since;
+};
+
+/* A message or a change of a retained one that a transaction writes. */
+struct message_put {
+    struct message *message;
+    uint32_t publisher;
+    bool unrouted;
+};
+
+struct retained_put {
+    uint8_t hash[16];
+    const struct store_op *op;
+    bool cleared; /* its tombstone was written */
+};
+
+struct log_state {
+    uint64_t next;          /* number of the next record */
+    uint64_t entries, live; /* in the table; of them needed */
+    uint64_t suspects;      /* sessions that have ended since the last sweep */
+    uint64_t sweep_until;   /* records below are rewritten or dropped; 0: no sweep */
+    uint8_t *bytes;         /* of the record that is being put together */
+    size_t len, room;
+    size_t done_count; /* of LOG_DONE entries in it */
+};
+
+enum { MEDIAN_OF = 64 };
+
+/* What the writer wants to be woken up for. */
+enum writer_sleep {
+    SLEEP_NOT,
+    SLEEP_UNTIL_MUCH,    /* STORE_EAGER bytes */
+    SLEEP_UNTIL_AWAITED, /* and a batch that is not late */
+    SLEEP_UNTIL_ANY,
+};
+
+struct lmdb_store {
+    struct store store;
+    struct lmdb_store_options options; /* (i) path is a copy */
+    char path[STORE_PATH_MAX];         /* (i) */
+    int folder, lock_file;             /* (i) descriptors */
+    MDB_env *env;                      /* (w) opened again after a fatal error */
+    MDB_dbi dbi[TABLES];               /* (w) */
+    size_t map_size;                   /* (w) */
+    struct meta_row meta;              /* (w) */
+    struct lane *lanes;                /* (i) one per worker */
+    void (*wake)(void *ctx, unsigned worker);
+    void *wake_ctx; /* (i) once it has started */
+    pthread_t thread;
+    bool loaded, started; /* the thread that opens */
+
+    _Atomic(struct store_batch *) submitted; /* (a) newest first */
+    _Atomic uint32_t signal;                 /* (a) what the writer sleeps on */
+    _Atomic int sleep;                       /* (a) enum writer_sleep */
+    _Atomic bool stopping;                   /* (a) */
+    _Atomic bool was_behind;                 /* (a) a worker has been told so */
+    _Atomic uint64_t waiting;                /* (a) bytes that are not committed */
+    _Atomic uint64_t oldest; /* (a) when the first of them was submitted, 0: there is nothing */
+    _Atomic uint64_t
+        patience;      /* (a) milliseconds that it may wait until publishers are left unread */
+    _Atomic int state; /* (a) enum store_state */
+    _Atomic uint64_t commits, written, spared, stored_messages, median; /* (a) */
+
+    struct store_batch *arrived, **arrived_end; /* (w) not prepared yet */
+    bool awaited; /* (w) one of those that are held or have arrived is not late */
+    struct store_batch *held, **held_end; /* (w) prepared, not committed */
+    uint64_t last_commit;                 /* (w) */
+    uint64_t failing_since;               /* (w) 0: not */
+    uint64_t looked;                      /* (w) when the disk was last looked at */
+    bool low;                             /* (w) less than min_free was left then */
+    uint64_t last_message;                /* (w) highest sequence that is on disk */
+    struct message_put *puts;             /* (w) what the transaction writes, by sequence */
+    size_t put_count, put_room;
+    struct retained_put *retained; /* (w) and its retained messages, by topic */
+    size_t retained_count, retained_room;
+    struct exchanges exchanges; /* (w) */
+    struct log_state log;       /* (w) */
+    struct tombstone *tombs;    /* (w) a ring */
+    size_t tomb_first, tomb_count, tomb_room;
+    size_t tombs_due;              /* (w) those that the transaction removes */
+    unsigned durations[MEDIAN_OF]; /* (w) milliseconds */
+    unsigned duration_count;
+};
+
+static inline MDB_val val_of(const void *data, size_t len)
+{
+    return (MDB_val){ .mv_size = len, .mv_data = (void *)(uintptr_t)data };
+}
+
+static inline struct span span_val(MDB_val value)
+{
+    return span_of(value.mv_data, value.mv_size);
+}
+
+/* ---- lmdb_env.c: the folder and the file ---- */
+
+/* What LMDB says, as a negative errno. */
+int store_error(int rc);
+int folder_open(struct lmdb_store *store);   /* makes it, locks it */
+void folder_close(struct lmdb_store *store); /* unlocks it */
+int env_open(struct lmdb_store *store);      /* file, tables, meta */
+void env_close(struct lmdb_store *store);
+int env_grow(struct lmdb_store *store);
+/* Whether the last end was clean; forgetting it, saying it. */
+bool folder_was_clean(const struct lmdb_store *store);
+int folder_set_clean(const struct lmdb_store *store, bool clean);
+bool folder_is_low(struct lmdb_store *store, uint64_t now);
+int meta_write(struct lmdb_store *store, MDB_txn *txn);
+int row_put(struct lmdb_store *store, MDB_txn *txn, enum table table, struct span key,
+            struct span body);
+/* 0, -ENOENT, -EBADMSG, … */
+int row_get(struct lmdb_store *store, MDB_txn *txn, enum table table, struct span key,
+            struct span *ret_body);
+int row_delete(struct lmdb_store *store, MDB_txn *txn, enum table table, struct span key);
+
+/* ---- lmdb_apply.c: operations ---- */
+
+void batch_prepare(struct lmdb_store *store, struct store_batch *batch);
+/* Whether it speaks of a message that its own worker has not submitted yet: the exchange must not
+ * be on disk without the message. */
+bool batch_must_wait(const struct store_batch *batch);
+/* What is held has failed: what is new in it is forgotten, what it says about older things stays.
+ */
+void held_forget(struct lmdb_store *store);
+int held_apply(struct lmdb_store *store, MDB_txn *txn, uint64_t now);
+void held_confirm(struct lmdb_store *store, uint64_t now);
+void apply_done(struct lmdb_store *store);
+
+/* ---- lmdb_acklog.c: the log, and exchanges ---- */
+
+/* What has changed and is not on disk is as it was before. */
+void exchanges_revert(struct lmdb_store *store);
+void exchange_set(struct lmdb_store *store, const struct log_entry *entry);
+void acklog_done_entry(struct lmdb_store *store, uint32_t slot, uint64_t sequence);
+int acklog_write(struct lmdb_store *store, MDB_txn *txn);
+void acklog_confirm(struct lmdb_store *store);
+/* Drops what is not needed any more from the oldest records, in a transaction of its own. */
+bool acklog_wants_sweep(struct lmdb_store *store);
+int acklog_sweep(struct lmdb_store *store);
+/* While loading: an exchange as it is on disk. */
+struct exchange *exchange_find(struct exchanges *exchanges, enum log_kind kind, uint32_t slot,
+                               uint16_t packet_id);
+void exchange_loaded(struct lmdb_store *store, const struct log_entry *entry, uint64_t number);
+void acklog_done(struct lmdb_store *store);
+
+/* ---- lmdb_load.c, lmdb_writer.c ---- */
+
+int lmdb_load(struct store *store, const struct store_loader *loader, void *ctx);
+void *writer_run(void *store);
+void tombstone_add(struct lmdb_store *store, const uint8_t *hash, uint64_t number, uint64_t since);

@@ -1,0 +1,407 @@
+/* SPDX-License-Identifier: MIT */
+/*
+ * The writer thread: takes what all workers have submitted, commits it, tells them. While one
+ * commit is under way the next batch collects; no timer, unless the operator wants one. Only this
+ * thread touches the file once it has started; it must never wait for a worker.
+ *
+ * When it cannot write it keeps what it has and tries again: acknowledgements are held back. After
+ * `full_timeout` what is new in the batches is given up and told as failed, and what arrives fails
+ * after one attempt; the rest (who is done with what, sessions) is kept for when there is room.
+ */
+#include "broker/store/lmdb_state.h"
+
+#include "broker/log.h"
+#include "broker/slab.h"
+
+#include <limits.h>
+#include <linux/futex.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+enum {
+    RETRY_PRESET = 500,   /* milliseconds between attempts */
+    BEHIND_MIN = 200,     /* milliseconds: see behind() in lmdb.c */
+    LATE_MAX = 1000,      /* milliseconds that what nobody waits for may wait */
+    FOREVER = UINT_MAX,   /* milliseconds */
+    WRITTEN_EVERY = 1000, /* milliseconds between looks at what was written */
+};
+
+/* Sleeps until `signal` is no longer `seen`, or the time is over. */
+static void sleep_while(struct lmdb_store *store, uint32_t seen, unsigned milliseconds)
+{
+    struct timespec left = { .tv_sec = milliseconds / 1000,
+                             .tv_nsec = (long)(milliseconds % 1000) * 1000000 };
+    (void)syscall(SYS_futex, &store->signal, FUTEX_WAIT_PRIVATE, seen,
+                  milliseconds == FOREVER ? NULL : &left, NULL, 0);
+}
+
+static bool is_stopping(struct lmdb_store *store)
+{
+    return atomic_load(&store->stopping);
+}
+
+/* ---- taking ---- */
+
+/* The list is a stack: what came first is its end. */
+static void take_submitted(struct lmdb_store *store)
+{
+    struct store_batch *batch = atomic_exchange(&store->submitted, NULL), *in_order = NULL;
+    while (batch) {
+        struct store_batch *next = batch->next;
+        store->awaited = store->awaited || !batch->late;
+        batch->next = in_order;
+        in_order = batch;
+        batch = next;
+    }
+    *store->arrived_end = in_order;
+    while (*store->arrived_end)
+        store->arrived_end = &(*store->arrived_end)->next;
+    /* a worker that submits one later sets it again, and its batch does */
+    if (!store->awaited)
+        atomic_store(&store->oldest, 0);
+    else if (atomic_load(&store->oldest) == 0)
+        atomic_store(&store->oldest, store->options.clock());
+}
+
+static void hold(struct lmdb_store *store, struct store_batch *batch)
+{
+    batch_prepare(store, batch);
+    batch->next = NULL;
+    *store->held_end = batch;
+    store->held_end = &batch->next;
+}
+
+static void arrived_restart(struct lmdb_store *store, struct store_batch *list)
+{
+    store->arrived = list;
+    store->arrived_end = &store->arrived;
+    while (*store->arrived_end)
+        store->arrived_end = &(*store->arrived_end)->next;
+}
+
+/* One pass over what has arrived; batches of a worker stay in their order. Returns whether it held
+ * one that others may have waited for. */
+static bool hold_what_may(struct lmdb_store *store)
+{
+    bool blocked = false, progress = false;
+    struct store_batch *kept = NULL, **kept_end = &kept, *batch = store->arrived, *next;
+    for (unsigned i = 0; i < store->options.workers; i++)
+        store->lanes[i].blocked = false;
+    for (; batch; batch = next) {
+        struct lane *lane = &store->lanes[batch->worker];
+        next = batch->next;
+        if (!lane->blocked && (is_stopping(store) || !batch_must_wait(batch))) {
+            hold(store, batch);
+            progress = true;
+            continue;
+        }
+        lane->blocked = blocked = true;
+        batch->next = NULL;
+        *kept_end = batch;
+        kept_end = &batch->next;
+    }
+    arrived_restart(store, kept);
+    return blocked && progress;
+}
+
+static void take(struct lmdb_store *store)
+{
+    take_submitted(store);
+    while (store->arrived && hold_what_may(store))
+        continue;
+}
+
+/* ---- telling ---- */
+
+static void lane_finish(struct lane *lane, uint64_t upto, bool failed)
+{
+    pthread_mutex_lock(&lane->lock);
+    struct lane_range *last = lane->count ? &lane->ranges[lane->count - 1] : NULL;
+    if (last && last->failed == failed) {
+        last->upto = upto;
+    } else {
+        if (lane->count == lane->room) {
+            lane->room = lane->room ? lane->room * 2 : 4;
+            lane->ranges = realloc(lane->ranges, lane->room * sizeof *lane->ranges);
+            CHECK(lane->ranges);
+        }
+        lane->ranges[lane->count++] = (struct lane_range){ .upto = upto, .failed = failed };
+    }
+    atomic_store_explicit(&lane->finished, upto, memory_order_release);
+    pthread_mutex_unlock(&lane->lock);
+    lane->wake = true;
+}
+
+static void wake_workers(struct lmdb_store *store)
+{
+    bool all = atomic_exchange(&store->was_behind, false);
+    for (unsigned i = 0; i < store->options.workers; i++) {
+        if (store->wake && !is_stopping(store) && (all || store->lanes[i].wake))
+            store->wake(store->wake_ctx, i);
+        store->lanes[i].wake = false;
+    }
+}
+
+/* What is not committed any more; `since` is when the oldest of the rest may have come. */
+static void count_off(struct lmdb_store *store, uint64_t bytes, uint64_t since)
+{
+    atomic_fetch_sub(&store->waiting, bytes);
+    atomic_store(&store->oldest, store->arrived || atomic_load(&store->submitted) ? since : 0);
+}
+
+/* Nothing is held any more; what has arrived may still wait for another worker's. */
+static void look_who_waits(struct lmdb_store *store)
+{
+    store->awaited = false;
+    for (struct store_batch *batch = store->arrived; batch; batch = batch->next)
+        store->awaited = store->awaited || !batch->late;
+}
+
+static void finish_held(struct lmdb_store *store, uint64_t taken)
+{
+    uint64_t bytes = 0;
+    struct store_batch *batch = store->held, *next;
+    store->held = NULL;
+    store->held_end = &store->held;
+    look_who_waits(store);
+    for (struct store_batch *each = batch; each; each = each->next) {
+        bytes += each->bytes;
+        if (!each->told)
+            lane_finish(&store->lanes[each->worker], each->position, false);
+    }
+    count_off(store, bytes, taken);
+    wake_workers(store); /* before the work of freeing */
+    for (; batch; batch = next) {
+        next = batch->next;
+        store_batch_free(batch);
+    }
+    slab_flush(); /* messages go home to their workers */
+}
+
+/* Only what is kept of a failed batch; returns what it costs. */
+static size_t compact(struct store_batch *batch)
+{
+    size_t count = 0, bytes = 0;
+    for (size_t i = 0; i < batch->count; i++) {
+        if (batch->ops[i].kind == STORE_OP_KINDS) {
+            message_unref(batch->ops[i].message);
+            free(batch->ops[i].record);
+            continue;
+        }
+        bytes += sizeof *batch->ops + batch->ops[i].record_len;
+        batch->ops[count++] = batch->ops[i];
+    }
+    batch->count = count;
+    return bytes < batch->bytes ? bytes : batch->bytes;
+}
+
+static void fail_held(struct lmdb_store *store, uint64_t now)
+{
+    uint64_t freed = 0;
+    struct store_batch *batch = store->held, *next;
+    held_forget(store);
+    store->held = NULL;
+    store->held_end = &store->held;
+    for (; batch; batch = next) {
+        next = batch->next;
+        batch->next = NULL;
+        if (!batch->told)
+            lane_finish(&store->lanes[batch->worker], batch->position, true);
+        batch->told = true;
+        size_t left = compact(batch);
+        freed += batch->bytes - left;
+        batch->bytes = left;
+        if (batch->count == 0) {
+            store_batch_free(batch);
+            continue;
+        }
+        *store->held_end = batch;
+        store->held_end = &batch->next;
+    }
+    look_who_waits(store);
+    count_off(store, freed, now);
+    wake_workers(store);
+}
+
+/* ---- committing ---- */
+
+static int by_number(const void *a, const void *b)
+{
+    unsigned left = *(const unsigned *)a, right = *(const unsigned *)b;
+    return (left > right) - (left < right);
+}
+
+static void note_duration(struct lmdb_store *store, uint64_t milliseconds)
+{
+    unsigned sorted[MEDIAN_OF];
+    store->durations[store->duration_count++ % MEDIAN_OF] = (unsigned)milliseconds;
+    unsigned count = store->duration_count < MEDIAN_OF ? store->duration_count : MEDIAN_OF;
+    if (store->duration_count % 16 != 0 && count == MEDIAN_OF)
+        return;
+    memcpy(sorted, store->durations, sizeof sorted);
+    qsort(sorted, count, sizeof *sorted, by_number);
+    uint64_t median = sorted[count / 2];
+    atomic_store(&store->median, median);
+    atomic_store(&store->patience,
+                 store->options.interval + (4 * median > BEHIND_MIN ? 4 * median : BEHIND_MIN));
+}
+
+static int try_once(struct lmdb_store *store, uint64_t now)
+{
+    MDB_txn *txn;
+    int rc = store_error(mdb_txn_begin(store->env, NULL, 0, &txn));
+    if (rc)
+        return rc;
+    rc = held_apply(store, txn, now);
+    if (rc == 0 && atomic_load(&store->state) != STORE_WRITES)
+        rc = meta_write(store, txn); /* an empty transaction would succeed on a full disk */
+    if (rc == 0)
+        return store_error(mdb_txn_commit(txn));
+    mdb_txn_abort(txn);
+    return rc;
+}
+
+static int commit(struct lmdb_store *store, uint64_t now)
+{
+    int rc;
+    if (!store->env && (rc = env_open(store)))
+        return rc;
+    if (folder_is_low(store, now))
+        return -ENOSPC;
+    while ((rc = try_once(store, now)) == -EOVERFLOW)
+        if ((rc = env_grow(store)))
+            break;
+    if (rc == -ENOTRECOVERABLE)
+        env_close(store); /* its head could not be written: it is read again */
+    if (rc)
+        return rc;
+    held_confirm(store, now);
+    atomic_fetch_add_explicit(&store->commits, 1, memory_order_relaxed);
+    return 0;
+}
+
+static void set_state(struct lmdb_store *store, enum store_state state, int rc)
+{
+    enum store_state before = (enum store_state)atomic_exchange(&store->state, (int)state);
+    if (state == before)
+        return;
+    if (state == STORE_WRITES)
+        log_emit(LEVEL_NOTICE, "The store writes again.");
+    else if (state == STORE_WAITING)
+        log_emit(LEVEL_ERROR,
+                 "The store %s cannot be written (%s): acknowledgements wait until it can.",
+                 store->path, strerror(-rc));
+    else
+        log_emit(LEVEL_ERROR,
+                 "The store %s still cannot be written: what must be stored is refused.",
+                 store->path);
+}
+
+static void failed(struct lmdb_store *store, int rc, uint64_t now)
+{
+    if (store->failing_since == 0)
+        store->failing_since = now ? now : 1;
+    if (now - store->failing_since < store->options.full_timeout && !is_stopping(store)) {
+        set_state(store, STORE_WAITING, rc);
+        return;
+    }
+    set_state(store, STORE_REFUSES, rc);
+    fail_held(store, now);
+}
+
+/* Bytes that this thread has given to the system, by the kernel's own count. */
+static void note_written(struct lmdb_store *store)
+{
+    char text[64];
+    FILE *file = fopen("/proc/thread-self/io", "re");
+    unsigned long long bytes;
+    if (!file)
+        return;
+    while (fgets(text, sizeof text, file))
+        if (sscanf(text, "wchar: %llu", &bytes) == 1)
+            atomic_store(&store->written, bytes);
+    fclose(file);
+}
+
+/* ---- the thread ---- */
+
+static void wait_for_work(struct lmdb_store *store)
+{
+    atomic_store(&store->sleep, SLEEP_UNTIL_ANY);
+    uint32_t seen = atomic_load(&store->signal);
+    if (!atomic_load(&store->submitted) && !is_stopping(store))
+        sleep_while(store, seen, FOREVER);
+    atomic_store(&store->sleep, SLEEP_NOT);
+}
+
+/* Collects until `until`, unless what it wants is there already, or the end has come. */
+static void collect_more(struct lmdb_store *store, uint64_t until, enum writer_sleep wants)
+{
+    uint64_t now;
+    while ((now = store->options.clock()) < until) {
+        atomic_store(&store->sleep, (int)wants);
+        uint32_t seen = atomic_load(&store->signal);
+        take(store);
+        if (is_stopping(store) || atomic_load(&store->waiting) >= STORE_EAGER ||
+            (wants == SLEEP_UNTIL_AWAITED && store->awaited))
+            break;
+        sleep_while(store, seen, (unsigned)(until - now));
+    }
+    atomic_store(&store->sleep, SLEEP_NOT);
+    take(store);
+}
+
+/* Sleeps between attempts; what arrives meanwhile does not wake it up. */
+static void wait_for_room(struct lmdb_store *store)
+{
+    uint32_t seen = atomic_load(&store->signal);
+    if (!is_stopping(store))
+        sleep_while(store, seen, store->options.retry ? store->options.retry : RETRY_PRESET);
+}
+
+static void write_held(struct lmdb_store *store)
+{
+    if (store->options.interval)
+        collect_more(store, store->last_commit + store->options.interval, SLEEP_UNTIL_MUCH);
+    else if (!store->awaited && atomic_load(&store->state) == STORE_WRITES)
+        collect_more(store, store->options.clock() + LATE_MAX, SLEEP_UNTIL_AWAITED);
+    if (store->options.commit_delay)
+        collect_more(store, store->options.clock() + store->options.commit_delay, SLEEP_UNTIL_MUCH);
+    uint64_t now = store->options.clock();
+    int rc = commit(store, now);
+    uint64_t end = store->options.clock();
+    if (rc) {
+        failed(store, rc, now);
+        wait_for_room(store);
+        return;
+    }
+    store->failing_since = 0;
+    set_state(store, STORE_WRITES, 0);
+    note_duration(store, end - now);
+    finish_held(store, now);
+    if (end >= store->last_commit + WRITTEN_EVERY)
+        note_written(store);
+    store->last_commit = end;
+    if (acklog_wants_sweep(store))
+        (void)acklog_sweep(store);
+}
+
+void *writer_run(void *ctx)
+{
+    struct lmdb_store *store = ctx;
+    for (;;) {
+        take(store);
+        if (store->held || atomic_load(&store->state) != STORE_WRITES) {
+            write_held(store);
+            if (!is_stopping(store) || atomic_load(&store->state) == STORE_WRITES)
+                continue;
+        }
+        if (is_stopping(store) && !atomic_load(&store->submitted))
+            break;
+        if (!store->held && !is_stopping(store))
+            wait_for_work(store);
+    }
+    note_written(store);
+    return NULL;
+}

@@ -1,0 +1,336 @@
+/* SPDX-License-Identifier: MIT */
+/* The writer of the LMDB store: what it does when it cannot write, when it is behind, when workers
+ * depend on each other, and that its log does not grow for ever. The disk is "full" because the
+ * process may not write files beyond a size, which the test sets and takes back. */
+#include "tests/broker/support/lmdb_fixture.h"
+
+#include "broker/inflight.h"
+
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <sys/resource.h>
+
+#include <cmocka.h>
+
+static int setup(void **state)
+{
+    struct lmdb_fixture *f = calloc(1, sizeof *f);
+    if (!f)
+        return -1;
+    signal(SIGXFSZ, SIG_IGN);
+    lmdb_fixture_init(f);
+    lmdb_open(f);
+    lmdb_add_session(f, 0, 1, "s");
+    lmdb_commit(f, 0);
+    *state = f;
+    return 0;
+}
+
+static void set_room(rlim_t bytes)
+{
+    struct rlimit limit;
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
+    limit.rlim_cur = bytes < limit.rlim_max ? bytes : limit.rlim_max;
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+}
+
+static int teardown(void **state)
+{
+    set_room(RLIM_INFINITY);
+    lmdb_fixture_done(*state);
+    free(*state);
+    return 0;
+}
+
+/* Until the writer has tried, and said so. */
+static void wait_for_state(struct lmdb_fixture *f, enum store_state wanted)
+{
+    struct lmdb_store_stats stats;
+    do {
+        sched_yield();
+        lmdb_store_stats(f->store, &stats);
+    } while (stats.state != wanted);
+}
+
+static uint64_t submit_message(struct lmdb_fixture *f, unsigned worker, const char *payload)
+{
+    struct message *m = lmdb_message(f, "a", payload, TO(1));
+    lmdb_add_message(f, worker, STORE_MESSAGE, m, 0);
+    message_unref(m);
+    return lmdb_submit(f, worker);
+}
+
+static void test_writer_that_cannot_write_holds_acknowledgements_back(void **state)
+{
+    struct lmdb_fixture *f = *state;
+    bool failed;
+    set_room(4096);
+    uint64_t first = submit_message(f, 0, "1");
+    wait_for_state(f, STORE_WAITING);
+    assert_int_equal(f->store->ops->collect(f->store, 0, &failed), first - 1);
+    assert_false(failed);
+    uint64_t second = submit_message(f, 0, "2");
+    set_room(RLIM_INFINITY);
+    assert_false(lmdb_wait(f, 0, second));
+    wait_for_state(f, STORE_WRITES);
+    lmdb_expect(f, "session 1 s\nmessage a=1 to 1/1\nmessage a=2 to 1/1\n");
+}
+
+static void test_writer_that_cannot_write_for_long_tells_it(void **state)
+{
+    struct lmdb_fixture *f = *state;
+    struct message *kept = lmdb_message(f, "a", "kept", TO(1));
+    lmdb_add_message(f, 0, STORE_MESSAGE, kept, 0);
+    lmdb_commit(f, 0);
+    set_room(4096);
+    lmdb_add_message(f, 0, STORE_DONE, kept, 1); /* in the batch that fails; stays true */
+    uint64_t first = submit_message(f, 0, "1");
+    wait_for_state(f, STORE_WAITING);
+    lmdb_clock_set(lmdb_clock() + f->options.full_timeout);
+    assert_true(lmdb_wait(f, 0, first));
+    uint64_t second = submit_message(f, 0, "2"); /* fails at the first attempt */
+    assert_true(lmdb_wait(f, 0, second));
+    assert_false(f->store->ops->behind(f->store)); /* others are told, too, instead of waiting */
+    set_room(RLIM_INFINITY);
+    wait_for_state(f, STORE_WRITES);
+    assert_false(lmdb_wait(f, 0, submit_message(f, 0, "3")));
+    message_unref(kept);
+    lmdb_expect(f, "session 1 s\nmessage a=3 to 1/1\n");
+}
+
+static void test_writer_tells_each_worker_its_own(void **state)
+{
+    struct lmdb_fixture *f = *state;
+    bool failed;
+    set_room(4096);
+    uint64_t first = submit_message(f, 0, "1");
+    wait_for_state(f, STORE_WAITING);
+    lmdb_clock_set(lmdb_clock() + f->options.full_timeout);
+    assert_true(lmdb_wait(f, 0, first));
+    set_room(RLIM_INFINITY);
+    wait_for_state(f, STORE_WRITES);
+    assert_false(lmdb_wait(f, 1, submit_message(f, 1, "2")));
+    assert_int_equal(f->store->ops->collect(f->store, 0, &failed), first); /* told once */
+    assert_false(failed);
+    lmdb_expect(f, "session 1 s\nmessage a=2 to 1/1\n");
+}
+
+/* Failed and good batches of one worker, not collected in between, are told one after the other. */
+static void test_writer_failure_is_told_of_its_batches_alone(void **state)
+{
+    struct lmdb_fixture *f = *state;
+    bool failed;
+    uint64_t good = submit_message(f, 0, "1");
+    set_room(4096);
+    uint64_t bad = submit_message(f, 1, "2");
+    wait_for_state(f, STORE_WAITING);
+    lmdb_clock_set(lmdb_clock() + f->options.full_timeout);
+    wait_for_state(f, STORE_REFUSES);
+    set_room(RLIM_INFINITY);
+    wait_for_state(f, STORE_WRITES);
+    uint64_t last = submit_message(f, 1, "3");
+    while (atomic_load(&f->lmdb->lanes[1].finished) < last)
+        sched_yield();
+    assert_int_equal(f->store->ops->collect(f->store, 1, &failed), bad);
+    assert_true(failed);
+    assert_int_equal(f->store->ops->collect(f->store, 1, &failed), last);
+    assert_false(failed);
+    (void)lmdb_wait(f, 0, good);
+}
+
+static void test_writer_is_behind_with_old_data(void **state)
+{
+    struct lmdb_fixture *f = *state;
+    assert_false(f->store->ops->behind(f->store));
+    set_room(4096);
+    submit_message(f, 0, "1");
+    wait_for_state(f, STORE_WAITING);
+    assert_false(f->store->ops->behind(f->store));
+    lmdb_clock_set(lmdb_clock() + 201);
+    assert_true(f->store->ops->behind(f->store));
+    lmdb_clock_set(lmdb_clock() + f->options.full_timeout);
+    wait_for_state(f, STORE_REFUSES);
+    assert_false(f->store->ops->behind(f->store)); /* what arrives is refused, not held */
+}
+
+static void test_writer_is_behind_with_much_data(void **state)
+{
+    struct lmdb_fixture *f = *state;
+    static char payload[60001];
+    memset(payload, 'x', sizeof payload - 1);
+    set_room(4096);
+    submit_message(f, 0, "1");
+    wait_for_state(f, STORE_WAITING);
+    for (int i = 0; i < 150; i++) { /* 9 MB */
+        struct message *m = lmdb_message(f, "a", payload, TO(1));
+        lmdb_add_message(f, 0, STORE_MESSAGE, m, 0);
+        message_unref(m);
+    }
+    uint64_t much = lmdb_submit(f, 0);
+    assert_true(f->store->ops->behind(f->store));
+    unsigned long now, seen = lmdb_wakes();
+    set_room(RLIM_INFINITY);
+    while ((now = lmdb_wakes()) < seen + LMDB_WORKERS) /* all are told that it has caught up */
+        lmdb_wait_wake(now);
+    assert_false(lmdb_wait(f, 0, much));
+    assert_false(f->store->ops->behind(f->store));
+}
+
+/* An exchange must not be on disk without its message: the batch waits for the publisher's. */
+static void test_writer_exchange_waits_for_the_message_of_another_worker(void **state)
+{
+    struct lmdb_fixture *f = *state;
+    bool failed;
+    struct message *m = lmdb_message(f, "a", "x", TO(1));
+    lmdb_add_exchange(f, 1, STORE_OUTBOUND, 1, 9, AWAIT_PUBREC, m);
+    uint64_t first = lmdb_submit(f, 1);
+    lmdb_add_session(f, 1, 2, "behind it");
+    uint64_t second = lmdb_submit(f, 1);
+    lmdb_add_session(f, 0, 3, "of another worker");
+    lmdb_commit(f, 0);
+    assert_int_equal(f->store->ops->collect(f->store, 1, &failed), 0);
+    lmdb_add_message(f, 0, STORE_MESSAGE, m, 0);
+    lmdb_commit(f, 0);
+    assert_false(lmdb_wait(f, 1, second));
+    assert_true(first < second);
+    message_unref(m);
+    lmdb_expect(f, "session 1 s\nsession 2 behind it\nsession 3 of another worker\n"
+                   "message a=x to 1/1 [1 group 0 id 9 state 2 order 1]\n");
+}
+
+static void test_writer_log_stays_small(void **state)
+{
+    struct lmdb_fixture *f = *state;
+    struct message *old = lmdb_message(f, "old", "", TO(1, 2));
+    lmdb_add_session(f, 0, 2, "s");
+    lmdb_add_message(f, 0, STORE_MESSAGE, old, 0);
+    lmdb_add_exchange(f, 0, STORE_OUTBOUND, 1, 1, AWAIT_PUBREC, old); /* stays all the time */
+    lmdb_commit(f, 0);
+    lmdb_add_message(f, 0, STORE_DONE, old, 2);
+    lmdb_commit(f, 0);
+    for (int round = 0; round < 40; round++) {
+        for (uint16_t id = 2; id < 1002; id++)
+            lmdb_add_exchange(f, 0, STORE_INBOUND_QOS2, 2, id, 0, NULL);
+        lmdb_commit(f, 0);
+        for (uint16_t id = 2; id < 1002; id++)
+            lmdb_add_exchange(f, 0, STORE_INBOUND_RELEASE, 2, id, 0, NULL);
+        lmdb_commit(f, 0);
+    }
+    message_unref(old);
+    lmdb_close(f);
+    lmdb_open(f);
+    assert_string_equal(f->loaded, "session 1 s\nsession 2 s\n"
+                                   "message old= to 1/1 [1 group 0 id 1 state 2 order 1]\n");
+    assert_true(f->lmdb->log.entries < 40000); /* of 80,000 */
+    assert_int_equal(f->lmdb->log.live, 2);
+    assert_int_equal(f->lmdb->exchanges.count, 1);
+}
+
+/* Sessions that end leave exchanges behind, which count as needed until a sweep finds out. */
+static void test_writer_log_forgets_ended_sessions(void **state)
+{
+    struct lmdb_fixture *f = *state;
+    for (uint32_t slot = 10; slot < 60; slot++) {
+        lmdb_add_session(f, 0, slot, "s");
+        for (uint16_t id = 1; id < 1001; id++)
+            lmdb_add_exchange(f, 0, STORE_INBOUND_QOS2, slot, id, 0, NULL);
+        lmdb_add(f, 0, &(struct store_op){ .kind = STORE_SESSION_END, .slot = slot });
+        lmdb_commit(f, 0);
+    }
+    for (uint32_t slot = 100; slot < 50000; slot++)
+        lmdb_add(f, 0, &(struct store_op){ .kind = STORE_SESSION_END, .slot = slot });
+    lmdb_commit(f, 0);
+    for (int i = 0; i < 5; i++) { /* a slice of the sweep after each commit */
+        lmdb_add_session(f, 0, 1, "s");
+        lmdb_commit(f, 0);
+    }
+    lmdb_close(f);
+    lmdb_open(f);
+    assert_string_equal(f->loaded, "session 1 s\n");
+    assert_true(f->lmdb->log.entries < 20000); /* of 50,000 */
+}
+
+/* What nobody waits for goes with the next commit that somebody waits for. */
+static void test_writer_late_batch_joins_the_next_commit(void **state)
+{
+    struct lmdb_fixture *f = *state;
+    struct lmdb_store_stats before, after;
+    lmdb_store_stats(f->store, &before);
+    lmdb_add_session(f, 0, 2, "late");
+    f->batch[0]->late = true;
+    uint64_t late = lmdb_submit(f, 0);
+    lmdb_add_session(f, 1, 3, "awaited");
+    lmdb_commit(f, 1);
+    assert_false(lmdb_wait(f, 0, late));
+    lmdb_store_stats(f->store, &after);
+    assert_int_equal(after.commits, before.commits + 1);
+    lmdb_add_session(f, 0, 4, "late");
+    f->batch[0]->late = true;
+    lmdb_submit(f, 0);
+    lmdb_expect(f, "session 1 s\nsession 2 late\nsession 3 awaited\nsession 4 late\n");
+}
+
+/* The exchange is as it was on disk, but what has ended meanwhile has ended. */
+static void test_writer_failed_exchange_has_not_happened(void **state)
+{
+    struct lmdb_fixture *f = *state;
+    struct message *m = lmdb_message(f, "a", "x", TO(1));
+    lmdb_add_message(f, 0, STORE_MESSAGE, m, 0);
+    lmdb_add_exchange(f, 0, STORE_OUTBOUND, 1, 1, AWAIT_PUBREC, m);
+    lmdb_add_exchange(f, 0, STORE_INBOUND_QOS2, 1, 2, 0, NULL);
+    lmdb_commit(f, 0);
+    set_room(4096);
+    lmdb_add_exchange(f, 0, STORE_OUTBOUND, 1, 1, AWAIT_PUBCOMP, NULL);
+    lmdb_add_exchange(f, 0, STORE_OUTBOUND, 1, 3, AWAIT_PUBREC, m);
+    lmdb_add_exchange(f, 0, STORE_INBOUND_QOS2, 1, 4, 0, NULL);
+    lmdb_add_exchange(f, 0, STORE_INBOUND_RELEASE, 1, 2, 0, NULL);
+    lmdb_add_subscription(f, 0, 1, "never/granted");
+    uint64_t position = lmdb_submit(f, 0);
+    wait_for_state(f, STORE_WAITING);
+    lmdb_clock_set(lmdb_clock() + f->options.full_timeout);
+    assert_true(lmdb_wait(f, 0, position));
+    set_room(RLIM_INFINITY);
+    wait_for_state(f, STORE_WRITES);
+    message_unref(m);
+    lmdb_expect(f, "session 1 s\nmessage a=x to 1/1 [1 group 0 id 1 state 2 order 1]\n");
+}
+
+static void test_writer_interval_acknowledges_at_once(void **state)
+{
+    struct lmdb_fixture *f = *state;
+    bool failed;
+    lmdb_close(f);
+    f->options.interval = 1000;
+    lmdb_open(f);
+    assert_true(f->store->late);
+    uint64_t position = submit_message(f, 0, "1");
+    assert_int_equal(f->store->ops->collect(f->store, 0, &failed), position);
+    assert_false(failed);
+    f->options.interval = 0;
+    lmdb_expect(f,
+                "session 1 s\nmessage a=1 to 1/1\n"); /* what was submitted is written at the end */
+}
+
+#define WITH_STORE(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        WITH_STORE(test_writer_that_cannot_write_holds_acknowledgements_back),
+        WITH_STORE(test_writer_that_cannot_write_for_long_tells_it),
+        WITH_STORE(test_writer_tells_each_worker_its_own),
+        WITH_STORE(test_writer_failure_is_told_of_its_batches_alone),
+        WITH_STORE(test_writer_is_behind_with_old_data),
+        WITH_STORE(test_writer_is_behind_with_much_data),
+        WITH_STORE(test_writer_exchange_waits_for_the_message_of_another_worker),
+        WITH_STORE(test_writer_log_stays_small),
+        WITH_STORE(test_writer_log_forgets_ended_sessions),
+        WITH_STORE(test_writer_late_batch_joins_the_next_commit),
+        WITH_STORE(test_writer_failed_exchange_has_not_happened),
+        WITH_STORE(test_writer_interval_acknowledges_at_once),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
