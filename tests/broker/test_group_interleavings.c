@@ -9,6 +9,7 @@
 #include "broker/conn_state.h"
 #include "broker/group_state.h"
 #include "tests/broker/support/chance.h"
+#include "tests/broker/support/fault_store.h"
 #include "tests/broker/support/world.h"
 
 #include <setjmp.h>
@@ -61,7 +62,8 @@ struct release { /* PUBREC has been taken, PUBCOMP is still to be sent */
 struct team {
     struct world world;
     struct chance chance;
-    bool constant; /* nobody comes, nobody goes */
+    bool constant;             /* nobody comes, nobody goes */
+    struct fault_store *store; /* NULL: the memory store */
     struct peer publishers[PUBLISHERS];
     struct seat seats[SEATS];
     struct job jobs[JOBS];
@@ -269,9 +271,20 @@ static void complete(struct team *team, unsigned i)
     peer_ack(&seat->peer, MQTT_PUBCOMP, release.id, MQTT_SUCCESS);
 }
 
+/* Some of what a worker has given to the store is durable. */
+static void commit(struct team *team, unsigned worker)
+{
+    const struct fault_lane *lane = &team->store->lanes[worker];
+    unsigned waiting = (unsigned)(lane->submitted - lane->finished);
+    if (waiting)
+        fault_store_complete(team->store, worker, lane->finished + 1 + pick(team, waiting));
+}
+
 static void act(struct team *team)
 {
     unsigned seat = pick(team, SEATS);
+    if (team->store && pick(team, 6) == 0)
+        commit(team, pick(team, WORKERS));
     switch (pick(team, 12)) {
     case 0:
         if (!team->constant && pick(team, 2) == 0)
@@ -345,7 +358,11 @@ static void begin(struct team *team, unsigned seed)
 {
     static const char *const publishers[PUBLISHERS] = { "p0", "p1", "p2" };
     team->chance = chance_of(seed);
-    world_init(&team->world, WORKERS, OPTIONS);
+    if (team->store)
+        team->store->holding = false; /* until everybody has come */
+    world_init_with(&team->world, WORKERS, OPTIONS, team->store ? &team->store->store : NULL);
+    if (team->store)
+        team->store->broker = team->world.broker;
     for (unsigned i = 0; i < PUBLISHERS; i++)
         peer_connect(&team->publishers[i], &team->world, publishers[i],
                      &(struct connect_options){ .worker = i });
@@ -355,6 +372,8 @@ static void begin(struct team *team, unsigned seed)
             peer_subscribe(&team->seats[i].peer, SHARE, 2, 0);
     }
     team->world.threaded = true; /* from now on only act() turns workers */
+    if (team->store)
+        team->store->holding = true;
 }
 
 static void end(struct team *team)
@@ -368,18 +387,23 @@ static void end(struct team *team)
     assert_int_equal(team->world.broker->groups->count, 0);
     assert_int_equal(session_table_count(team->world.broker->table), 0);
     world_done(&team->world);
+    if (team->store)
+        fault_store_free(team->store);
     free(team);
 }
 
-static void run(unsigned seed, bool constant)
+static void run(unsigned seed, bool constant, struct fault_store *store)
 {
     struct team *team = calloc(1, sizeof *team);
     assert_non_null(team);
     print_message("seed %u\r", seed);
-    begin(team, seed);
     team->constant = constant;
+    team->store = store;
+    begin(team, seed);
     for (unsigned i = 0; i < ACTIONS; i++)
         act(team);
+    if (store)
+        fault_store_go_on(store);
     who_is_away_comes_back(team);
     work_until_nothing_is_left(team);
     check_jobs(team);
@@ -390,21 +414,37 @@ static void test_group_in_any_order_has_each_message_done_by_one(void **state)
 { /* [MQTT5-4.8.2-4] [MQTT5-4.8.2-5] [MQTT5-4.8.2-6] */
     (void)state;
     for (unsigned seed = 0; seed < SEEDS; seed++)
-        run(seed, false);
+        run(seed, false, NULL);
+}
+
+static void test_group_in_any_order_with_a_late_store_has_each_message_done_by_one(void **state)
+{ /* [MQTT5-4.8.2-4] [MQTT5-4.8.2-5] [MQTT5-4.8.2-6] */
+    (void)state;
+    for (unsigned seed = 0; seed < SEEDS; seed++)
+        run(seed, false, fault_store_new());
 }
 
 static void test_group_whose_members_stay_keeps_the_order_for_each_of_them(void **state)
 { /* [MQTT5-4.6.0-6] */
     (void)state;
     for (unsigned seed = 0; seed < SEEDS; seed++)
-        run(seed, true);
+        run(seed, true, NULL);
+}
+
+static void test_group_whose_members_stay_keeps_the_order_with_a_late_store_too(void **state)
+{ /* [MQTT5-4.6.0-6] */
+    (void)state;
+    for (unsigned seed = 0; seed < SEEDS; seed++)
+        run(seed, true, fault_store_new());
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_group_in_any_order_has_each_message_done_by_one),
+        cmocka_unit_test(test_group_in_any_order_with_a_late_store_has_each_message_done_by_one),
         cmocka_unit_test(test_group_whose_members_stay_keeps_the_order_for_each_of_them),
+        cmocka_unit_test(test_group_whose_members_stay_keeps_the_order_with_a_late_store_too),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
