@@ -222,14 +222,7 @@ static void release(struct conn *conn, struct inflight_entry *entry, uint16_t id
     durable_done(conn->worker, session->slot, &entry->delivery);
     inflight_release(&session->inflight, entry);
     uint64_t wait = durable_outbound(conn->worker, session, entry, id);
-    entry->wait = (uint32_t)wait;
     conn_reply_ack(conn, MQTT_PUBREL, id, MQTT_SUCCESS, wait);
-}
-
-/* Sent again: the same answer, after what the first waits for. */
-static void release_again(struct conn *conn, const struct inflight_entry *entry, uint16_t id)
-{
-    conn_reply_ack(conn, MQTT_PUBREL, id, MQTT_SUCCESS, worker_wait(conn->worker, entry->wait));
 }
 
 /* PUBACK, PUBREC and PUBCOMP: the client's part of what we deliver to it. */
@@ -257,7 +250,9 @@ static enum mqtt_reason on_ack(struct conn *conn, const struct mqtt_frame *frame
         break;
     case FINISH: session_finish(conn->worker, session, entry, ack.id); break;
     case RELEASE: release(conn, entry, ack.id); break;
-    case RELEASE_AGAIN: release_again(conn, entry, ack.id); break;
+    case RELEASE_AGAIN: /* behind the first PUBREL, or behind CONNACK, which waits for as much */
+        conn_reply_ack(conn, MQTT_PUBREL, ack.id, MQTT_SUCCESS, 0);
+        break;
     }
     worker_ready(conn->worker, conn); /* the window may have opened */
     return MQTT_SUCCESS;

@@ -260,6 +260,14 @@ static bool add_exchange(struct restore *restore, struct session *session,
     return true;
 }
 
+/* Nothing is left of the exchange: the message goes another way, or has gone. */
+static void give_up(struct restore *restore, const struct loaded_outbound *outbound)
+{
+    worker_store_late(any_worker(restore), &(struct store_op){ .kind = STORE_OUTBOUND_END,
+                                                               .slot = outbound->slot,
+                                                               .packet_id = outbound->packet_id });
+}
+
 /* Only the identifier is left: PUBREL frees it, whether the client has the message or not. */
 static bool take_outbound(void *ctx, const struct loaded_outbound *outbound)
 {
@@ -267,8 +275,10 @@ static bool take_outbound(void *ctx, const struct loaded_outbound *outbound)
     struct session *session = session_of(restore, outbound->slot);
     struct loaded_outbound released = *outbound;
     struct delivery none = { .message = NULL };
-    if (!session || outbound->state == AWAIT_PUBACK)
+    if (!session || outbound->state == AWAIT_PUBACK) {
+        give_up(restore, outbound);
         return true;
+    }
     released.state = AWAIT_PUBCOMP;
     return add_exchange(restore, session, &released, &none);
 }
@@ -314,7 +324,7 @@ static bool give_to_group(struct restore *restore, const struct holder *holder,
     struct membership *member = session ? group_member_of(holder->group, session) : NULL;
     if (!member || outbound->state != AWAIT_PUBREC)
         return group_restore_queued(any_worker(restore), holder->group, delivery) &&
-               (!session || take_outbound(restore, outbound));
+               (!outbound || take_outbound(restore, outbound));
     group_restore_taken(member);
     delivery->member = member;
     delivery->qos = 2;
@@ -458,7 +468,6 @@ static bool take_end(void *ctx)
     for (size_t i = 0; i < restore->holder_room; i++)
         if (restore->holders[i].slot && restore->holders[i].group)
             group_restored(any_worker(restore), restore->holders[i].group);
-    route_rest(restore);
     return true;
 }
 
@@ -490,10 +499,14 @@ int broker_restore(struct broker *broker)
     if (!broker->store->ops->load)
         return 0;
     int err = broker->store->ops->load(broker->store, &loader, &restore);
+    if (!err) {
+        broker_settle(broker); /* groups know their members now */
+        route_rest(&restore);
+        broker_settle(broker);
+    }
     done(&restore);
     if (err)
         return err;
-    broker_settle(broker);
     log_emit(LEVEL_NOTICE, "Restored %zu sessions, %zu messages for them, %zu retained messages.",
              restore.sessions, restore.messages, restore.retained);
     return 0;

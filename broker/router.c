@@ -330,8 +330,6 @@ static uint32_t route_retained(struct worker *worker, struct route *route)
     uint32_t hits = offer_to_all(worker, route, &own);
     if (number && !route->own)
         route->wait = durable_retained(worker, route->message, number);
-    if (route->message->stored)
-        worker_submit(worker); /* before the others learn of it; a store only puts it in line */
     worker_flush_outboxes(worker);
     worker_take_in(worker);
     retained_unlock(shard);

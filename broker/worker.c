@@ -151,6 +151,7 @@ void worker_flush_outboxes(struct worker *worker)
         struct mails *outbox = &worker->outboxes[i];
         if (outbox->count == 0)
             continue;
+        worker_submit(worker); /* what others do because of this mail is durable after it */
         worker_post_now(worker->broker->workers[i], outbox->at, outbox->count);
         mails_clear(outbox);
         if (atomic_load(&worker->broker->workers[i]->mailbox.count) > MAILBOX_FULL)
@@ -282,7 +283,6 @@ static void take_stop(struct worker *worker, struct mail *mail)
         if (conn->session && conn->session->changed)
             (void)durable_session(worker, conn->session, false);
     }
-    worker_submit(worker);
     worker_flush_outboxes(worker);
     if (atomic_fetch_add(&broker->stopped, 1) + 1 < broker->worker_count)
         return;
@@ -646,8 +646,8 @@ bool worker_finish(struct worker *worker, uint64_t now)
     worker->now = now;
     handle_inbox(worker);
     group_work(worker, now);
-    worker_submit(worker); /* before the mail that others act upon */
     worker_flush_outboxes(worker);
+    worker_submit(worker);
     collect(worker, now);
     late_watch(worker, now);
     bool more = access_work(worker);
@@ -655,8 +655,8 @@ bool worker_finish(struct worker *worker, uint64_t now)
     flush_ready(worker);
     group_work(worker, now);
     pass_fences(worker, now); /* a session that is handed over leaves with this turn's mail */
-    worker_submit(worker);
     worker_flush_outboxes(worker);
+    worker_submit(worker);
     watch_congestion(worker, now);
     more |= bury_some(worker);
     slab_flush();

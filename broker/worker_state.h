@@ -93,7 +93,7 @@ struct worker {
 /* Posts a mail to `target`: into this turn's outbox, or handled at once when it is this worker
  * itself and nothing older is on its way (kinds that may be handled inside another handler). */
 void worker_post(struct worker *worker, struct worker *target, const struct mail *mail);
-/* Hands the outboxes over now. */
+/* Hands the outboxes over now, behind the batch. */
 void worker_flush_outboxes(struct worker *worker);
 /* Appends to a mailbox directly, from any thread. */
 void worker_post_now(struct worker *target, const struct mail *mail, size_t count);
@@ -117,7 +117,7 @@ void worker_offer_taken(struct worker *worker);
 uint64_t worker_store(struct worker *worker, const struct store_op *op);
 /* The same for what nobody waits for and what may be lost in a crash. */
 void worker_store_late(struct worker *worker, const struct store_op *op);
-/* Gives the batch to the store before the end of the turn: what follows must not overtake it. */
+/* Gives the batch to the store: at the end of a turn, and before mail leaves. */
 void worker_submit(struct worker *worker);
 /* The position of which a delivery remembers the low bits (struct inflight_entry). */
 uint64_t worker_wait(const struct worker *worker, uint32_t low);

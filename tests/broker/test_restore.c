@@ -206,6 +206,13 @@ static void test_restore_identifiers_of_both_kinds_keep_their_order(void **state
                   "w< " BACK " 3a 07 0001 't' 0001 00 '1' 3c 07 0001 't' 0002 00 '2' 3a 07 0001 't' 0003 00 '3'");
 }
 
+static void test_restore_batch_is_given_to_the_store_before_mail_leaves_in_mid_turn(void **state)
+{ /* a retained message hands over what was collected before; the identifier is not durable without its message */
+    (void)state;
+    CONVERSE_WITH(&two, "w@1", W_HERE("02"), P_HERE, "=hold", "p> 34 07 0001 't' 0007 00 'x' 31 05 0001 'r' 00 'y'", "=1", "*1", "=crash",
+                  "=run", "*go", "w> " W, "w< " BACK " 3c 07 0001 't' 0001 00 'x'");
+}
+
 /* ---- sessions ---- */
 
 static void test_restore_connack_waits_and_makes_the_session(void **state)
@@ -448,6 +455,7 @@ int main(void)
         cmocka_unit_test(test_restore_qos2_crash_after_pubcomp_is_received),
         cmocka_unit_test(test_restore_qos2_pubrel_sent_again_waits_for_the_pubrec),
         cmocka_unit_test(test_restore_identifiers_of_both_kinds_keep_their_order),
+        cmocka_unit_test(test_restore_batch_is_given_to_the_store_before_mail_leaves_in_mid_turn),
         cmocka_unit_test(test_restore_connack_waits_and_makes_the_session),
         cmocka_unit_test(test_restore_clean_start_deletes_and_connack_waits_for_that),
         cmocka_unit_test(test_restore_subscriptions_with_their_options),

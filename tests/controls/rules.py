@@ -296,6 +296,78 @@ RULES = {
         "if (conn->keep_alive == 0)",
         "store_seam:unread"),
 
+    # ---- what is acknowledged is durable ----------------------------------------------------------
+    "PUBACK waits for the commit of the message": unit(
+        "broker/conn_in.c",
+        "    *ret_wait = route.wait;",
+        "    *ret_wait = 0;",
+        "store_seam", "restore:qos1", "crash"),
+    "PUBREC waits for the commit of the message": unit(
+        "broker/conn_in.c",
+        "    conn_reply_ack(conn, MQTT_PUBREC, publish->id, reason, wait);",
+        "    conn_reply_ack(conn, MQTT_PUBREC, publish->id, reason, 0);",
+        "store_seam", "restore:qos2", "crash"),
+    "PUBCOMP waits until the identifier is out of the store": unit(
+        "broker/conn_in.c",
+        "    conn_reply_ack(conn, MQTT_PUBCOMP, ack.id, reason, wait);",
+        "    conn_reply_ack(conn, MQTT_PUBCOMP, ack.id, reason, 0);",
+        "store_seam", "restore:pubcomp", "crash"),
+    "a PUBLISH of QoS 2 waits until its identifier is durable": unit(
+        "broker/conn_out.c",
+        "    entry->wait = (uint32_t)durable_outbound(worker, session, entry, id);",
+        "    (void)durable_outbound(worker, session, entry, id);",
+        "restore:identifier", "crash"),
+    "PUBREL waits until the PUBREC is durable": unit(
+        "broker/conn_in.c",
+        "    conn_reply_ack(conn, MQTT_PUBREL, id, MQTT_SUCCESS, wait);",
+        "    conn_reply_ack(conn, MQTT_PUBREL, id, MQTT_SUCCESS, 0);",
+        "store_seam", "restore:pubrec", "crash"),
+    "CONNACK waits for the session": unit(
+        "broker/conn_connect.c",
+        "    uint64_t wait = store_connect(conn, session);",
+        "    (void)store_connect(conn, session);\n    uint64_t wait = 0;",
+        "store_seam", "restore:connack", "restore:clean_start"),
+    "SUBACK and UNSUBACK wait for the subscription": unit(
+        "broker/conn_in.c",
+        "    return session_kept_slot(conn->session) ? worker_position(conn->worker) : 0;",
+        "    return session_kept_slot(conn->session) ? 0 : 0;",
+        "store_seam", "restore:subscriptions", "restore:unsuback"),
+    "a batch goes to the store before the mail that depends on it": unit(
+        "broker/worker.c",
+        "        worker_submit(worker); /* what others do because of this mail is durable after it */",
+        "",
+        "restore:batch"),
+    "a delivery that has ended is done for the store": unit(
+        "broker/durable.c",
+        "    worker_store_late(worker, &(struct store_op){ .kind = STORE_DONE,",
+        "    if (0)\n        worker_store_late(worker, &(struct store_op){ .kind = STORE_DONE,",
+        "restore:qos1", "crash"),
+    "the receivers of a message are recorded": unit(
+        "broker/router.c",
+        "    return hit->slot && effective_qos(worker, hit, route->message) > 0 &&",
+        "    return hit->slot && hit->kind != TREE_GROUP &&",
+        "restore:group", "crash"),
+    "what was sent at QoS 1 is recorded before what follows at QoS 2": unit(
+        "broker/conn_out.c",
+        "    durable_sent(worker, session); /* what was sent before comes before it, also after a crash */",
+        "",
+        "restore:both_kinds"),
+    "messages that were accepted and not routed are routed at the start": unit(
+        "broker/restore.c",
+        "        route_rest(&restore);",
+        "        (void)route_rest;",
+        "restore:pubrec", "crash"),
+    "groups know their members before anything is routed at the start": unit(
+        "broker/restore.c",
+        "        broker_settle(broker); /* groups know their members now */\n",
+        "",
+        "crash:three"),
+    "an exchange keeps its identifier over a crash": unit(
+        "broker/inflight.c",
+        "    uint64_t gap = (id - 1u + IDENTIFIERS - inflight->next % IDENTIFIERS) % IDENTIFIERS;",
+        "    uint64_t gap = 1;",
+        "restore", "crash"),
+
     # ---- bounds -----------------------------------------------------------------------------------
     "a queue that fills up is drained in mid-turn": unit(
         "broker/session.c",

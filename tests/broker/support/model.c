@@ -10,6 +10,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -526,4 +527,35 @@ size_t model_retained(const struct model *model)
         message_unref(message);
     }
     return count;
+}
+
+void model_print(const struct model *model)
+{
+    for (size_t i = 0; i < model->message_count; i++) {
+        const struct kept_message *kept = &model->messages[i];
+        struct message *message = kept->there
+                                      ? message_record_decode(span_of(kept->bytes, kept->len))
+                                      : NULL;
+        if (!message)
+            continue;
+        struct span topic = message_topic(message), payload = message_payload(message);
+        fprintf(stderr, "message %lu, %s: %.*s = %.*s, QoS %u, for", (unsigned long)kept->sequence,
+                kept->routed ? "routed" : "unrouted", (int)topic.len, (const char *)topic.data,
+                (int)payload.len, (const char *)payload.data, message->qos);
+        for (uint32_t r = 0; r < kept->count; r++)
+            fprintf(stderr, " %u%s", kept->receivers[r].receiver.slot,
+                    kept->receivers[r].receiver.done ? "(done)" : "");
+        fprintf(stderr, "\n");
+        message_unref(message);
+    }
+    for (size_t i = 0; i < model->sessions.count; i++) {
+        struct session_record record;
+        const struct row *row = &model->sessions.at[i];
+        if (session_record_decode(span_of(row->bytes, row->len), &record) == 0)
+            fprintf(stderr, "slot %u: %.*s\n", row->slot, (int)record.client_id.len,
+                    (const char *)record.client_id.data);
+    }
+    for (size_t i = 0; i < model->groups.count; i++)
+        fprintf(stderr, "slot %u: %.*s\n", model->groups.at[i].slot, (int)model->groups.at[i].len,
+                (const char *)model->groups.at[i].bytes);
 }

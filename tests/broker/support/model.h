@@ -24,4 +24,6 @@ void model_tear(struct model *model);
 size_t model_messages(const struct model *model);
 size_t model_sessions(const struct model *model);
 size_t model_exchanges(const struct model *model); /* outbound */
+/* Tells on stderr which messages are there, and for whom. */
+void model_print(const struct model *model);
 size_t model_retained(const struct model *model);
