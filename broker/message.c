@@ -9,6 +9,18 @@
 #include "broker/slab.h"
 #include "broker/store/store.h"
 
+/* Made less freed (modulo 2^64): of all threads, and of this one since its last message_flush(). */
+static _Atomic uint64_t all_messages, all_bytes;
+static _Thread_local struct {
+    uint64_t messages, bytes;
+} own;
+
+static void count(const struct message *message, uint64_t n)
+{
+    own.messages += n;
+    own.bytes += n * message->payload_len;
+}
+
 static uint64_t expires_at(const struct mqtt_properties *props, uint64_t now)
 {
     if (!mqtt_has(props, MQTT_PROP_MESSAGE_EXPIRY))
@@ -49,6 +61,7 @@ static struct message *make(const struct message_parts *parts, size_t forward_ma
     message->expires = parts->expires;
     message->qos = parts->qos;
     message->retain = parts->retain;
+    message->waits = false;
     message->stored = NULL;
     message->head_len = (uint8_t)put_head(message->bytes, parts->qos, body_len, topic_len);
     uint8_t *at = message->bytes + message->head_len;
@@ -60,6 +73,7 @@ static struct message *make(const struct message_parts *parts, size_t forward_ma
     at += id_len;
     if (payload_len)
         memcpy(at, parts->payload.data, payload_len);
+    count(message, 1);
     return message;
 }
 
@@ -100,13 +114,25 @@ struct message *message_new(const struct mqtt_publish *publish, struct span topi
 
 struct message *message_from_will(const struct mqtt_will *will)
 {
-    return from_packet(&(struct message_parts){ .topic = will->topic,
-                                                .payload = will->payload,
-                                                .expires = expires_at(
-                                                    &will->props, 0), /* its sender adds the time */
-                                                .qos = will->qos,
-                                                .retain = will->retain },
-                       will->raw_properties);
+    struct message *message = from_packet(
+        &(struct message_parts){
+            .topic = will->topic,
+            .payload = will->payload,
+            .expires = expires_at(&will->props, 0), /* its sender adds the time */
+            .qos = will->qos,
+            .retain = will->retain },
+        will->raw_properties);
+    if (message) {
+        message->waits = true;
+        count(message, UINT64_MAX);
+    }
+    return message;
+}
+
+void message_will_is_sent(struct message *will)
+{
+    will->waits = false;
+    count(will, 1);
 }
 
 struct message *message_from_text(const char *topic, const char *payload, bool retain)
@@ -142,6 +168,30 @@ void message_unref(struct message *message)
     if (atomic_load_explicit(&message->refs, memory_order_acquire) != 1 &&
         atomic_fetch_sub_explicit(&message->refs, 1, memory_order_acq_rel) != 1)
         return;
+    if (!message->waits)
+        count(message, UINT64_MAX);
     stored_free(message->stored);
     slab_free(message, message->size);
+}
+
+/* ---- how many there are ---- */
+
+void message_flush(void)
+{
+    slab_flush();
+    if (!own.messages && !own.bytes)
+        return;
+    atomic_fetch_add_explicit(&all_messages, own.messages, memory_order_relaxed);
+    atomic_fetch_add_explicit(&all_bytes, own.bytes, memory_order_relaxed);
+    own.messages = own.bytes = 0;
+}
+
+uint64_t message_count(void)
+{
+    return atomic_load_explicit(&all_messages, memory_order_relaxed) + own.messages;
+}
+
+uint64_t message_payload_bytes(void)
+{
+    return atomic_load_explicit(&all_bytes, memory_order_relaxed) + own.bytes;
 }

@@ -24,6 +24,7 @@ struct message {
     uint8_t head_len;     /* (i) of the frame, up to its topic */
     uint8_t qos;          /* (i) as published */
     bool retain;          /* (i) as published */
+    bool waits;           /* a will that is not sent: not in message_count(); whoever holds it */
     struct stored
         *stored;     /* (i) once it is offered: who must get it (store/store.h); owned, NULL */
     uint8_t bytes[]; /* (i) */
@@ -48,11 +49,22 @@ struct message *message_new(const struct mqtt_publish *publish, struct span topi
 struct message *message_from_will(const struct mqtt_will *will);
 struct message *message_from_text(const char *topic, const char *payload, bool retain);
 
+/* The will is sent: from now on it counts as a message. */
+void message_will_is_sent(struct message *will);
+
 /* Another one of the same bytes, which nobody else has seen, with one reference. NULL: no memory. */
 struct message *message_copy(const struct message *message);
 
 struct message *message_ref(struct message *message); /* returns its argument */
 void message_unref(struct message *message);          /* the last one frees; NULL is fine */
+
+/* How many messages there are, retained, queued or in flight, each once however many hold it, and
+ * the bytes of their payload. Any thread; what another thread has made or freed since its last
+ * message_flush() is not in it yet. */
+uint64_t message_count(void);
+uint64_t message_payload_bytes(void);
+/* At the end of a turn of any thread that makes or frees messages. */
+void message_flush(void);
 
 static inline struct span message_topic(const struct message *message)
 {

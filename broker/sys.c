@@ -31,7 +31,7 @@ enum {
 
 struct sys {
     uint64_t started, last; /* milliseconds */
-    uint64_t clients_maximum;
+    uint64_t clients_maximum, heap_maximum;
     char version[VALUE_MAX];
     char (*certificates)[VALUE_MAX];      /* by listener, as published last */
     char numbers[NUMBERS_MAX][VALUE_MAX]; /* as published last */
@@ -78,9 +78,36 @@ static uint64_t retained_messages(struct worker *worker)
     return retained_count(worker->broker->retained);
 }
 
-static uint64_t retained_size(struct worker *worker)
+/* Other workers' counts go down and up as their turns end: the sum may be below zero for a moment. */
+static uint64_t not_negative(uint64_t n)
 {
-    return retained_bytes(worker->broker->retained);
+    return n > UINT64_MAX / 2 ? 0 : n;
+}
+
+static uint64_t messages(struct worker *worker)
+{
+    (void)worker;
+    return not_negative(message_count());
+}
+
+static uint64_t messages_size(struct worker *worker)
+{
+    (void)worker;
+    return not_negative(message_payload_bytes());
+}
+
+static uint64_t heap(struct worker *worker)
+{
+    memory_used_fn *used = worker->broker->env.memory_used;
+    uint64_t bytes = used ? used() : 0;
+    if (bytes > worker->sys->heap_maximum)
+        worker->sys->heap_maximum = bytes;
+    return bytes;
+}
+
+static uint64_t heap_maximum(struct worker *worker)
+{
+    return worker->sys->heap_maximum;
 }
 
 /* A number: the sum of a counter, or what a function says. */
@@ -116,9 +143,11 @@ static const struct number numbers[] = {
     { SYS "subscriptions/count", OF(subscriptions), NULL },
     { SYS "shared_subscriptions/count", OF(shared_subscriptions), NULL },
     { SYS "retained messages/count", .gauge = retained_messages },
-    { SYS "messages/stored", .gauge = retained_messages },
-    { SYS "store/messages/count", .gauge = retained_messages },
-    { SYS "store/messages/bytes", .gauge = retained_size },
+    { SYS "messages/stored", .gauge = messages },
+    { SYS "store/messages/count", .gauge = messages },
+    { SYS "store/messages/bytes", .gauge = messages_size },
+    { SYS "heap/current", .gauge = heap },
+    { SYS "heap/maximum", .gauge = heap_maximum }, /* of those that "current" has been */
 };
 
 /* A load: the change of a counter per minute, averaged over 1, 5 and 15 minutes. */

@@ -41,6 +41,7 @@ static void send(struct worker *worker, struct session *session, struct message 
     log_emit(LEVEL_INFORMATION, "Sending the will of %s.",
              log_quote(name, sizeof name, session->client_id, session->client_id_len));
     STAT_ADD(&worker->stats, wills_sent, 1);
+    message_will_is_sent(will);
     if (will->expires) /* a duration until now */
         will->expires += now;
     struct route route = { .message = will, .publisher = session, .retained = will->retain };

@@ -15,7 +15,6 @@
 #include "broker/locks.h"
 #include "broker/log.h"
 #include "broker/session.h"
-#include "broker/slab.h"
 #include "broker/sys.h"
 #include "broker/takeover.h"
 #include "broker/will.h"
@@ -659,7 +658,7 @@ bool worker_finish(struct worker *worker, uint64_t now)
     worker_submit(worker);
     watch_congestion(worker, now);
     more |= bury_some(worker);
-    slab_flush();
+    message_flush();
     return more || !list_empty(&worker->ready) || worker->batch || due_fence(worker);
 }
 

@@ -182,6 +182,80 @@ static void test_sys_is_silent_with_interval_zero_until_a_reload(void **state)
     assert_int_equal(peer_unseen(&f->watcher), 0);
 }
 
+/* mosquitto's sense: each message once, however many queues hold it; bytes are those of payloads. */
+static void test_sys_stored_messages_are_those_retained_and_those_queued(void **state)
+{
+    struct fixture *f = *state;
+    struct connect_options stays = { .worker = 2, .expiry = 1000 };
+    world_pass(&f->world, 10000); /* all that $SYS retains itself is there */
+    uint64_t before = message_count(), bytes = message_payload_bytes();
+    peer_connect(&f->other, &f->world, "other", &stays);
+    peer_subscribe(&f->other, "queued", 1, 0);
+    peer_disconnect(&f->other);
+    peer_publish(&f->watcher, "queued", "12345", 1, false);
+    peer_publish(&f->watcher, "queued", "123", 1, true);
+    peer_publish(&f->watcher, "nobody", "1", 1, false);
+    peer_publish(&f->watcher, "kept", "1", 1, true);
+    assert_int_equal(message_count() - before, 3);
+    assert_int_equal(message_payload_bytes() - bytes, 9);
+    peer_subscribe(&f->watcher, "$SYS/broker/store/messages/+", 0, 0);
+    seen(f);
+    world_pass(&f->world, 10000);
+    char text[24];
+    snprintf(text, sizeof text, "%u", (unsigned)before + 3);
+    expect(f, "$SYS/broker/store/messages/count", text);
+    peer_connect(&f->other, &f->world, "other",
+                 &(struct connect_options){ .worker = 2, .resume = true, .expiry = 1000 });
+    peer_ack(&f->other, MQTT_PUBACK, 1, MQTT_SUCCESS);
+    peer_ack(&f->other, MQTT_PUBACK, 2, MQTT_SUCCESS); /* it is still retained */
+    assert_int_equal(message_count() - before, 2);
+    peer_publish(&f->watcher, "queued", "", 0, true);
+    peer_publish(&f->watcher, "kept", "", 0, true);
+    assert_int_equal(message_count(), before);
+}
+
+/* A will counts from when it is sent, for as long as somebody holds it. */
+static void test_sys_a_will_is_no_message_before_it_is_sent(void **state)
+{
+    struct fixture *f = *state;
+    peer_subscribe(&f->watcher, "wills", 0, 0);
+    f->watcher.stalled = true;
+    uint64_t before = message_count();
+    peer_connect(&f->other, &f->world, "other",
+                 &(struct connect_options){ .worker = 2, .will = "wills" });
+    assert_int_equal(message_count(), before);
+    peer_lose(&f->other);
+    assert_int_equal(message_count(), before + 1);
+    f->watcher.stalled = false;
+    peer_publish(&f->watcher, "nobody", "1", 0, false);
+    peer_publish(&f->watcher, "wills", "1", 0, false);
+    assert_int_equal(message_count(), before);
+}
+
+static uint64_t heap_size;
+
+static uint64_t used(void)
+{
+    return heap_size;
+}
+
+static void test_sys_heap_is_what_the_process_says(void **state)
+{
+    struct fixture *f = *state;
+    f->world.broker->env.memory_used = used;
+    heap_size = 5000;
+    peer_subscribe(&f->watcher, "$SYS/broker/heap/+", 0, 0);
+    seen(f);
+    world_pass(&f->world, 10000);
+    expect(f, "$SYS/broker/heap/current", "5000");
+    expect(f, "$SYS/broker/heap/maximum", "5000");
+    seen(f);
+    heap_size = 4000;
+    world_pass(&f->world, 10000);
+    expect(f, "$SYS/broker/heap/current", "4000");
+    expect(f, "$SYS/broker/heap/maximum", NULL);
+}
+
 #define WITH(test, workers) cmocka_unit_test_setup_teardown(test, workers, tear_down)
 #define BOTH(test)          WITH(test, one_worker), WITH(test, three_workers)
 
@@ -193,6 +267,9 @@ int main(void)
         BOTH(test_sys_counts_over_all_workers_and_publishes_only_changes),
         BOTH(test_sys_load_is_an_exponential_average),
         WITH(test_sys_is_silent_with_interval_zero_until_a_reload, without),
+        BOTH(test_sys_stored_messages_are_those_retained_and_those_queued),
+        BOTH(test_sys_a_will_is_no_message_before_it_is_sent),
+        BOTH(test_sys_heap_is_what_the_process_says),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -7,10 +7,11 @@ import time
 
 import load
 import wire
-from harness import SANITIZED, Broker, cases, limit, noctule_only
+from harness import SANITIZED, SCALE, Broker, cases, limit, noctule_only
 
 FLOOD_SECONDS = 4
 MEMORY_BOUND = 1_000_000_000
+RECEIVERS = max(int(200 * SCALE), 20)
 UNBOUNDED = "max_queued_messages 0\nmax_inflight_messages 65535\n"
 
 
@@ -124,7 +125,7 @@ def test_one_worker_that_gets_more_mail_than_it_can_take_in():
     values: memory stays bounded, and every worker answers soon."""
     with Broker("tcp", options="connection_messages false", workers=4) as broker:
         witnesses = [wire.connected(broker.tcp, f"witness-{n}") for n in range(4)]
-        fill_first_worker(broker, 200)
+        fill_first_worker(broker, RECEIVERS)
         publishers = [wire.connected(broker.tcp, f"publisher-{n}") for n in range(4)]
         floods = [load.Process(flood, publisher, retain)
                   for publisher, retain in zip(publishers, (True, False, False, False))]

@@ -6,7 +6,8 @@ from harness import Broker, limit
 
 NAMES = ("version", "uptime", "clients/connected", "clients/total", "messages/received",
          "messages/sent", "bytes/received", "bytes/sent", "subscriptions/count",
-         "retained messages/count", "load/messages/received/1min", "publish/messages/dropped")
+         "retained messages/count", "messages/stored", "store/messages/count",
+         "store/messages/bytes", "heap/current", "heap/maximum", "load/messages/received/1min", "publish/messages/dropped")
 
 
 @limit(90)
