@@ -50,10 +50,13 @@ static bool connect_all(struct bench_run *run, const struct bench_options *optio
         if (!client || !bench_run_subscribe(run, client, filter_of(options, i, text)) ||
             !bench_run_watch(run, client))
             return false;
+        bench_progress(&run->shown, run->result->what, i, "subscribers");
     }
-    for (uint32_t i = 0; i < options->publishers; i++)
+    for (uint32_t i = 0; i < options->publishers; i++) {
         if (!bench_run_add_publisher(run, topic(text, "%" PRIu32, i), false))
             return false;
+        bench_progress(&run->shown, run->result->what, i, "publishers");
+    }
     return true;
 }
 
@@ -88,6 +91,8 @@ static bool subscribe_many(struct bench_run *run, struct bench_client *client, u
         }
         if (!bench_client_subscribe(client, run->target.version, span_of(buf, w.len)))
             return false;
+        bench_progress(&run->shown, run->result->what, client->index * (uint64_t)(count / step),
+                       "subscriptions");
     }
     return bench_run_watch(run, client);
 }
