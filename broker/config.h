@@ -15,6 +15,7 @@
 #include <stdint.h>
 
 struct acl;
+struct jwt_rules;
 struct password_file;
 struct problems;
 
@@ -58,6 +59,10 @@ struct listener_config {
     struct password_file *passwords; /* one reference, what it says; NULL: nothing was read */
     char *acl_file;
     struct acl *acl; /* its rules, one reference; NULL: everything is allowed */
+    char *auth_jwt_keyfile, *auth_jwt_issuer, *auth_jwt_audience;
+    char *auth_jwt_username_claim, *auth_jwt_acl_claim;
+    uint32_t auth_jwt_leeway;
+    struct jwt_rules *jwt; /* one reference, what these say; NULL: nothing was read */
     bool use_username_as_clientid;
     char *clientid_prefixes; /* what client identifiers must begin with; NULL: anything */
 

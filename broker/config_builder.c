@@ -15,6 +15,7 @@
 
 #include "broker/auth/acl.h"
 #include "broker/auth/acl_file.h"
+#include "broker/auth/jwt.h"
 #include "broker/auth/password_file.h"
 #include "broker/log.h"
 
@@ -54,6 +55,7 @@ void listener_clear(struct listener_config *listener)
         if (is_listener_field(&option_table[i]) && is_text(&option_table[i]))
             option_clear(&option_table[i], listener);
     password_file_unref(listener->passwords);
+    jwt_rules_unref(listener->jwt);
     free(listener->address);
     free(listener->unix_path);
     free(listener->file);
@@ -419,8 +421,9 @@ static void warn_of_nobody(struct builder *builder)
     for (size_t i = 0; i < builder->listener_count; i++) {
         const struct listener_config *l = &builder->listeners[i].values;
 
-        if (l->allow_anonymous || l->password_file || l->use_identity_as_username ||
-            l->use_subject_as_username || builder->listeners[i].broken)
+        if (l->allow_anonymous || l->password_file || l->auth_jwt_keyfile ||
+            l->use_identity_as_username || l->use_subject_as_username ||
+            builder->listeners[i].broken)
             continue;
         complain_at(builder, (struct origin){ l->file, l->line }, PROBLEM_WARNING,
                     "nobody may connect to listener %s: allow_anonymous is not true, and nothing "
@@ -464,6 +467,23 @@ static void read_passwords(struct builder *builder)
     }
 }
 
+static void read_jwt_keys(struct builder *builder)
+{
+    for (size_t i = 0; i < builder->listener_count && !builder->in_memory; i++) {
+        struct listener_config *l = &builder->listeners[i].values;
+        const struct jwt_settings settings = {
+            .keyfile = l->auth_jwt_keyfile,
+            .issuer = l->auth_jwt_issuer,
+            .audience = l->auth_jwt_audience,
+            .username_claim = l->auth_jwt_username_claim,
+            .acl_claim = l->auth_jwt_acl_claim,
+            .leeway = l->auth_jwt_leeway,
+        };
+        if (settings.keyfile)
+            l->jwt = jwt_rules_load(&settings, builder->problems);
+    }
+}
+
 static void move_listeners(struct builder *builder)
 {
     struct config *config = builder->config;
@@ -498,6 +518,7 @@ void builder_finish(struct builder *builder, const struct config_overrides *over
     check_places(builder);
     warn_of_nobody(builder);
     read_passwords(builder);
+    read_jwt_keys(builder);
     if (overrides && overrides->verbose)
         builder->config->log_type = LOG_MASK_ALL;
     move_listeners(builder);

@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "broker/auth/acl.h"
+#include "broker/auth/jwt.h"
 #include "broker/auth/password_file.h"
 #include "broker/config.h"
 #include "broker/config_builder.h"
@@ -76,6 +77,7 @@ static struct listener_config copy_listener(const struct listener_config *from)
         option_copy(option, &copy, from);
     }
     copy.passwords = from->passwords ? password_file_ref(from->passwords) : NULL;
+    copy.jwt = from->jwt ? jwt_rules_ref(from->jwt) : NULL;
     copy.address = copy_text(from->address);
     copy.unix_path = copy_text(from->unix_path);
     copy.file = copy_text(from->file);

@@ -7,6 +7,7 @@
 #include "broker/conn.h"
 
 #include "broker/auth/access.h"
+#include "broker/auth/acl.h"
 #include "broker/auth/login.h"
 #include "broker/broker_state.h"
 #include "broker/conn_state.h"
@@ -97,6 +98,7 @@ void conn_free(struct conn *conn)
     free_aliases(conn->aliases_out, conn->aliases_out_max);
     free(conn->partial);
     free(conn->user);
+    acl_unref(conn->token_rules);
     principal_unref(conn->principal);
     access_forget(conn);
     config_unref(conn->config);
@@ -409,6 +411,8 @@ void conn_set_timer(struct conn *conn)
     uint64_t due = keep_alive_ends(conn);
     if (choked_ends(conn) < due)
         due = choked_ends(conn);
+    if (conn->expires_at && conn->expires_at < due)
+        due = conn->expires_at;
     if (due == UINT64_MAX)
         wheel_cancel(&conn->timer);
     else
@@ -428,6 +432,10 @@ static void conn_timer(struct timer *timer, uint64_t now)
     }
     if (keep_alive_ends(conn) <= now) {
         conn_close(conn, MQTT_KEEP_ALIVE_TIMEOUT, "exceeded its keep-alive time", now);
+        return;
+    }
+    if (conn->expires_at && conn->expires_at <= now) {
+        conn_close(conn, MQTT_MAXIMUM_CONNECT_TIME, "its token has expired", now);
         return;
     }
     if (choked_ends(conn) <= now) {

@@ -191,8 +191,11 @@ void on_connect(struct conn *conn, struct span body, uint64_t now)
 
 void conn_admitted(struct conn *conn, struct span client_id, uint64_t now)
 {
-    if (!principal_new(conn->user, conn->listener->index, !conn->config->per_listener_settings,
-                       &conn->principal)) {
+    const struct identity identity = { .user = conn->user,
+                                       .listener = conn->listener->index,
+                                       .any_listener = !conn->config->per_listener_settings,
+                                       .own = conn->token_rules };
+    if (!principal_new(&identity, &conn->principal)) {
         conn_refuse(conn, MQTT_SERVER_BUSY, "no memory for its user name", now);
         return;
     }

@@ -17,6 +17,7 @@
 #include "mqtt/encode.h"
 #include "mqtt/packet.h"
 
+struct acl;
 struct claim;
 struct login;
 struct config;
@@ -105,8 +106,10 @@ struct conn {
     uint64_t choked_since;   /* milliseconds, 0 not choked */
     struct timer timer;
 
-    char *user;          /* owned, ends in NUL; from conn_admitted() on; NULL: anonymous */
-    uint64_t credential; /* fingerprint of the stored password that let it in; 0 none */
+    char *user;              /* owned, ends in NUL; from conn_admitted() on; NULL: anonymous */
+    uint64_t expires_at;     /* milliseconds: its token is good until then; 0: it has none */
+    struct acl *token_rules; /* one reference: what its token allows; NULL: it does not say */
+    uint64_t credential;     /* fingerprint of the stored password or key that let it in; 0 none */
     struct principal
         *principal; /* who the session will belong to; from conn_admitted() on, owned */
     struct remembered *remembered; /* of its publishes, see auth/access.h; owned */

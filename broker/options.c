@@ -137,6 +137,32 @@ const struct option option_table[] = {
           "mosquitto_passwd write it. Whoever gives a user name must be in it and give its "
           "password; allow_anonymous says whether one may leave it out. SIGHUP reads it again, and "
           "ends the connections of those whose entry is gone or is another one." },
+{ .key = "auth_jwt_keyfile", .type = OPT_FILE, SECURITY(auth_jwt_keyfile),
+  .example = "/etc/noctule/jwt.pem", .otherwise = "none", .live = true,
+  .help = "Clients may give a signed token (JSON Web Token) as their password, which is verified "
+          "with the keys in this file: public keys or certificates in PEM (RSA: RS256; EC of the "
+          "curve P-256: ES256; Ed25519: EdDSA), or a secret of at least 32 bytes (HS256). A token "
+          "must have a date of expiry (exp), at which the client is disconnected (0xA0); nbf is "
+          "obeyed. SIGHUP reads the file again; whoever is connected with a key that is no longer "
+          "there is disconnected." },
+{ .key = "auth_jwt_issuer", .type = OPT_TEXT, SECURITY(auth_jwt_issuer),
+  .max = 1000, .example = "https://login.example.org", .otherwise = "any", .live = true,
+  .help = "What a token's issuer (iss) must be." },
+{ .key = "auth_jwt_audience", .type = OPT_TEXT, SECURITY(auth_jwt_audience),
+  .max = 1000, .example = "mqtt.example.org", .otherwise = "any", .live = true,
+  .help = "What a token's audience (aud) must be, or have among others." },
+{ .key = "auth_jwt_username_claim", .type = OPT_TEXT, SECURITY(auth_jwt_username_claim),
+  .max = 100, .preset = "sub", .live = true,
+  .help = "The claim of a token that is the client's user name, whatever CONNECT says." },
+{ .key = "auth_jwt_acl_claim", .type = OPT_TEXT, SECURITY(auth_jwt_acl_claim),
+  .max = 100, .preset = "acl", .live = true,
+  .help = "The claim of a token that says which topics the client may use, an object with lists of "
+          "topic filters: {\"pub\": [...], \"sub\": [...], \"all\": [...]}. %u and %c stand for user name and "
+          "client identifier. A token that has it allows nothing else, and acl_file does not hold "
+          "for its client." },
+{ .key = "auth_jwt_leeway", .type = OPT_SECONDS, SECURITY(auth_jwt_leeway),
+  .max = 3600, .preset = "0", .live = true,
+  .help = "By how much the clocks of issuer and broker may differ." },
 { .key = "allow_zero_length_clientid", .type = OPT_BOOL, SECURITY(allow_zero_length_clientid),
   .preset = "true", .live = true,
   .help = "Whether clients of MQTT 3.1.1 and 5.0 may leave their client identifier empty and "

@@ -33,21 +33,26 @@ static struct principal *principal_make(struct span user, bool named, unsigned l
     atomic_init(&principal->refs, 1);
     principal->listener = listener;
     principal->named = named;
+    principal->own = NULL;
     principal->user_len = (uint32_t)user.len;
     if (user.len)
         memcpy(principal->user, user.data, user.len);
     return principal;
 }
 
-bool principal_new(const char *user, unsigned listener, bool any_listener,
-                   struct principal **ret_principal)
+bool principal_new(const struct identity *identity, struct principal **ret_principal)
 {
+    const char *user = identity->user;
     *ret_principal = NULL;
-    if (!user && any_listener)
+    if (!user && identity->any_listener)
         return true;
-    *ret_principal = principal_make(user ? span_str(user) : (struct span){ 0 }, user != NULL,
-                                    listener);
-    return *ret_principal != NULL;
+    struct principal *principal = principal_make(user ? span_str(user) : (struct span){ 0 },
+                                                 user != NULL, identity->listener);
+    if (!principal)
+        return false;
+    principal->own = acl_ref(identity->own);
+    *ret_principal = principal;
+    return true;
 }
 
 struct principal *principal_ref(struct principal *principal)
@@ -59,8 +64,10 @@ struct principal *principal_ref(struct principal *principal)
 
 void principal_unref(struct principal *principal)
 {
-    if (principal && atomic_fetch_sub_explicit(&principal->refs, 1, memory_order_acq_rel) == 1)
-        free(principal);
+    if (!principal || atomic_fetch_sub_explicit(&principal->refs, 1, memory_order_acq_rel) != 1)
+        return;
+    acl_unref(principal->own);
+    free(principal);
 }
 
 void access_describe(const struct session *session, struct session_record *record)
@@ -110,6 +117,8 @@ struct acl_client access_client(const struct principal *principal, struct span c
 
 const struct acl *access_rules(const struct worker *worker, const struct principal *principal)
 {
+    if (principal && principal->own)
+        return principal->own;
     return worker->config->listeners[principal ? principal->listener : 0].acl;
 }
 
@@ -221,7 +230,7 @@ static bool is_same(const struct principal *a, const struct principal *b)
 {
     if (!a || !b)
         return a == b;
-    return a->listener == b->listener && a->named == b->named &&
+    return a->listener == b->listener && a->named == b->named && acl_same(a->own, b->own) &&
            span_equal(span_of(a->user, a->user_len), span_of(b->user, b->user_len));
 }
 
@@ -264,7 +273,8 @@ void access_adopt(struct worker *worker, struct session *session)
 static bool is_guarded(const struct config *config)
 {
     for (size_t i = 0; i < config->listener_count; i++)
-        if (config->listeners[i].acl)
+        if (config->listeners[i].acl ||
+            config->listeners[i].auth_jwt_keyfile) /* see principal.own */
             return true;
     return false;
 }

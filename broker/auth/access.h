@@ -35,13 +35,20 @@ struct principal {
     unsigned listener; /* (i) its index: whose rules hold */
     bool named;        /* (i) there is a user name, maybe an empty one */
     uint32_t user_len; /* (i) */
-    char user[];       /* (i) */
+    struct acl
+        *own; /* (i) one reference: what its token allows, instead of the listener's rules; NULL */
+    char user[]; /* (i) */
 };
 
 /* For a connection whose user is known: false without memory. NULL in `ret_principal` when there is
  * nothing to say. */
-MUST_USE bool principal_new(const char *user, unsigned listener, bool any_listener,
-                            struct principal **ret_principal);
+struct identity {
+    const char *user;  /* NULL: anonymous */
+    unsigned listener; /* its index */
+    bool any_listener; /* all have the same rules */
+    struct acl *own;   /* see struct principal; borrowed */
+};
+MUST_USE bool principal_new(const struct identity *identity, struct principal **ret_principal);
 struct principal *principal_ref(struct principal *principal); /* returns its argument */
 void principal_unref(struct principal *principal);            /* NULL is fine */
 

@@ -11,7 +11,6 @@
 
 #include <jansson.h>
 #include <openssl/crypto.h>
-#include <xxhash.h>
 
 #include "broker/auth/base64.h"
 #include "broker/auth/jwt_key.h"
@@ -28,7 +27,6 @@ enum {
 
 struct jwt_rules {
     atomic_uint references;
-    uint64_t fingerprint; /* of settings and key */
     struct jwt_key *keys[JWT_KEYS_MAX];
     size_t key_count;
     char *issuer, *audience, *username_claim, *acl_claim; /* NULL: nothing is asked for */
@@ -42,27 +40,6 @@ static char *copy(const char *text)
     char *own = text ? strdup(text) : NULL;
     CHECK(own || !text);
     return own;
-}
-
-static void add_to(XXH3_state_t *state, const char *text)
-{
-    XXH3_64bits_update(state, text ? text : "\1", (text ? strlen(text) : 1) + 1);
-}
-
-static uint64_t fingerprint_of(const struct jwt_settings *settings, struct span key)
-{
-    XXH3_state_t *state = XXH3_createState();
-    CHECK(state);
-    XXH3_64bits_reset(state);
-    add_to(state, settings->issuer);
-    add_to(state, settings->audience);
-    add_to(state, settings->username_claim);
-    add_to(state, settings->acl_claim);
-    XXH3_64bits_update(state, &settings->leeway, sizeof settings->leeway);
-    XXH3_64bits_update(state, key.data, key.len);
-    uint64_t fingerprint = XXH3_64bits_digest(state);
-    XXH3_freeState(state);
-    return fingerprint;
 }
 
 struct jwt_rules *jwt_rules_parse(const struct jwt_settings *settings, struct span key,
@@ -83,7 +60,6 @@ struct jwt_rules *jwt_rules_parse(const struct jwt_settings *settings, struct sp
     rules->username_claim = copy(settings->username_claim);
     rules->acl_claim = copy(settings->acl_claim);
     rules->leeway = settings->leeway;
-    rules->fingerprint = fingerprint_of(settings, key);
     return rules;
 }
 
@@ -126,9 +102,12 @@ void jwt_rules_unref(struct jwt_rules *rules)
     free(rules);
 }
 
-bool jwt_rules_same(const struct jwt_rules *a, const struct jwt_rules *b)
+bool jwt_rules_have_key(const struct jwt_rules *rules, uint64_t key)
 {
-    return a == b || (a && b && a->fingerprint == b->fingerprint);
+    for (size_t i = 0; rules && i < rules->key_count; i++)
+        if (jwt_key_fingerprint(rules->keys[i]) == key)
+            return true;
+    return false;
 }
 
 /* ---- the three parts ------------------------------------------------------------------------- */
@@ -179,11 +158,25 @@ static json_t *read_object(struct span part)
 
 /* ---- the signature --------------------------------------------------------------------------- */
 
-static const char *check_signature(const struct jwt_rules *rules, const struct parts *parts)
+static bool find_key(const struct jwt_rules *rules, const char *algorithm,
+                     const struct parts *parts, struct span signature, uint64_t *ret_key)
+{
+    for (size_t i = 0; i < rules->key_count; i++) {
+        if (strcmp(algorithm, jwt_key_algorithm(rules->keys[i])) != 0 ||
+            !jwt_key_verifies(rules->keys[i], parts->signed_text, signature))
+            continue;
+        *ret_key = jwt_key_fingerprint(rules->keys[i]);
+        return true;
+    }
+    return false;
+}
+
+static const char *check_signature(const struct jwt_rules *rules, const struct parts *parts,
+                                   uint64_t *ret_key)
 {
     uint8_t signature[1024];
     size_t len;
-    const char *why = "its token is not signed with a known key";
+    const char *why;
     if (!base64_decode(BASE64_URL, parts->signature, signature, sizeof signature, &len))
         return "its token has a signature that is not Base64";
     json_t *head = read_object(parts->head);
@@ -195,10 +188,9 @@ static const char *check_signature(const struct jwt_rules *rules, const struct p
     else if (!algorithm)
         why = "its token names no algorithm";
     else
-        for (size_t i = 0; why && i < rules->key_count; i++)
-            if (strcmp(algorithm, jwt_key_algorithm(rules->keys[i])) == 0 &&
-                jwt_key_verifies(rules->keys[i], parts->signed_text, span_of(signature, len)))
-                why = NULL;
+        why = find_key(rules, algorithm, parts, span_of(signature, len), ret_key)
+                  ? NULL
+                  : "its token is not signed with a known key";
     json_decref(head);
     return why;
 }
@@ -348,7 +340,7 @@ const char *jwt_verify(const struct jwt_rules *rules, struct span token, uint64_
     struct parts parts;
     if (token.len > JWT_BYTES_MAX || !take_apart(token, &parts))
         return "its token is not one, or too large";
-    const char *why = check_signature(rules, &parts);
+    const char *why = check_signature(rules, &parts, &claims.key);
     if (why)
         return why;
     json_t *body = read_object(parts.body);

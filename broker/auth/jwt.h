@@ -43,8 +43,8 @@ struct jwt_rules *jwt_rules_parse(const struct jwt_settings *settings, struct sp
                                   struct problems *problems);
 struct jwt_rules *jwt_rules_ref(struct jwt_rules *rules);
 void jwt_rules_unref(struct jwt_rules *rules); /* accepts NULL */
-/* Whether both were made from the same settings and the same text. NULL equals NULL. */
-bool jwt_rules_same(const struct jwt_rules *a, const struct jwt_rules *b);
+/* Whether a token signed with that key would be good; NULL has no key. */
+bool jwt_rules_have_key(const struct jwt_rules *rules, uint64_t key);
 
 /* Topic filters of a claim such as {"pub": ["a/#"], "sub": ["b/+"], "all": ["c"]}. */
 enum jwt_access { JWT_PUBLISH = 1, JWT_SUBSCRIBE = 2 }; /* bits */
@@ -56,6 +56,7 @@ struct jwt_filter {
 struct jwt_claims {
     char *user;       /* owned; a valid string of MQTT */
     uint64_t expires; /* milliseconds since 1970, leeway included */
+    uint64_t key;     /* fingerprint of the key that it is signed with */
     bool has_filters; /* there is such a claim: what it does not name is forbidden */
     struct jwt_filter *filters;
     size_t filter_count;

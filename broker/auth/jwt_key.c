@@ -19,6 +19,7 @@
 #include <openssl/hmac.h>
 #include <openssl/pem.h>
 #include <openssl/x509.h>
+#include <xxhash.h>
 
 #include "broker/err.h"
 
@@ -42,6 +43,7 @@ struct jwt_key {
     EVP_PKEY *public; /* NULL: a secret */
     uint8_t *secret;
     size_t secret_len;
+    uint64_t fingerprint;
 };
 
 /* ---- verifying ------------------------------------------------------------------------------- */
@@ -111,6 +113,11 @@ const char *jwt_key_algorithm(const struct jwt_key *key)
     return key->algorithm->name;
 }
 
+uint64_t jwt_key_fingerprint(const struct jwt_key *key)
+{
+    return key->fingerprint;
+}
+
 bool jwt_key_verifies(const struct jwt_key *key, struct span text, struct span signature)
 {
     return key->algorithm->verify(key, text, signature);
@@ -151,10 +158,12 @@ static const struct algorithm *algorithm_of(EVP_PKEY *key, const char **ret_why)
     return EVP_PKEY_is_a(key, "ED25519") || EVP_PKEY_is_a(key, "ED448") ? &eddsa : NULL;
 }
 
-static struct jwt_key *new_key(void)
+static struct jwt_key *new_key(const struct algorithm *algorithm, const void *bytes, size_t len)
 {
     struct jwt_key *key = calloc(1, sizeof *key);
     CHECK(key);
+    key->algorithm = algorithm;
+    key->fingerprint = XXH3_64bits(bytes, len) | 1;
     return key;
 }
 
@@ -166,8 +175,7 @@ static struct jwt_key *read_secret(struct span text, const char **ret_why)
         *ret_why = "is no PEM, and as a secret for HS256 it must have 32 to 4096 bytes";
         return NULL;
     }
-    struct jwt_key *key = new_key();
-    key->algorithm = &hs256;
+    struct jwt_key *key = new_key(&hs256, text.data, text.len);
     key->secret = malloc(text.len);
     CHECK(key->secret);
     memcpy(key->secret, text.data, text.len);
@@ -208,8 +216,7 @@ static struct jwt_key *read_block(const char *name, const uint8_t *der, long len
         EVP_PKEY_free(public);
         return NULL;
     }
-    struct jwt_key *key = new_key();
-    key->algorithm = algorithm;
+    struct jwt_key *key = new_key(algorithm, der, (size_t)len);
     key->public = public;
     return key;
 }

@@ -7,6 +7,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "mqtt/span.h"
 
@@ -18,6 +19,9 @@ void jwt_key_free(struct jwt_key *key); /* accepts NULL */
 
 /* "RS256", "ES256", "EdDSA", "HS256": what a token must say that is signed with it. */
 const char *jwt_key_algorithm(const struct jwt_key *key);
+
+/* The same number for the same key, never 0. */
+uint64_t jwt_key_fingerprint(const struct jwt_key *key);
 
 /* Whether this is its signature of this text. */
 bool jwt_key_verifies(const struct jwt_key *key, struct span text, struct span signature);

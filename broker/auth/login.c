@@ -4,12 +4,14 @@
  */
 #include "broker/auth/login.h"
 
+#include "broker/auth/acl.h"
 #include "broker/auth/login_state.h"
 #include "broker/auth/password_file.h"
 #include "broker/auth/pool.h"
 #include "broker/broker_state.h"
 #include "broker/conn_state.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 
 #include <openssl/crypto.h>
@@ -65,13 +67,15 @@ static void admit(struct conn *conn, struct span client_id, uint64_t now)
     conn_admitted(conn, client_id, now);
 }
 
-/* ---- passwords ------------------------------------------------------------------------------- */
+/* ---- waiting --------------------------------------------------------------------------------- */
 
 void login_free(struct login *login)
 {
     if (!login)
         return;
     password_file_unref(login->passwords);
+    jwt_rules_unref(login->jwt);
+    jwt_claims_done(&login->claims);
     OPENSSL_cleanse(login->bytes, login_size(login) - sizeof *login);
     free(login);
 }
@@ -111,27 +115,84 @@ static uint64_t fingerprint(const struct password_hash *stored)
     return XXH3_64bits(stored, sizeof *stored) | 1; /* never 0 */
 }
 
+/* One text for one set of filters, to tell it from others; to be freed. */
+static char *text_of(const struct jwt_claims *claims, size_t *ret_len)
+{
+    size_t room = 1, len = 0;
+    for (size_t i = 0; i < claims->filter_count; i++)
+        room += strlen(claims->filters[i].filter) + sizeof "1 \n";
+    char *text = malloc(room);
+    CHECK(text);
+    for (size_t i = 0; i < claims->filter_count; i++)
+        len += (size_t)snprintf(text + len, room - len, "%u %s\n", claims->filters[i].access & 3,
+                                claims->filters[i].filter);
+    *ret_len = len;
+    return text;
+}
+
+/* What a token says of topics, as rules; %u and %c mean in them what they mean in a pattern. */
+static struct acl *rules_of(const struct jwt_claims *claims)
+{
+    if (!claims->has_filters)
+        return NULL;
+    struct acl *rules = acl_new("its token");
+    size_t len;
+    char *text = text_of(claims, &len);
+    for (size_t i = 0; i < claims->filter_count; i++) {
+        const struct jwt_filter *filter = &claims->filters[i];
+        unsigned access = (filter->access & JWT_PUBLISH ? ACL_WRITE : 0) |
+                          (filter->access & JWT_SUBSCRIBE ? ACL_READ : 0);
+        acl_add(rules, &(struct acl_rule_source){ .pattern = true,
+                                                  .filter = span_str(filter->filter),
+                                                  .access = access,
+                                                  .line = (unsigned)i + 1 });
+    }
+    acl_finish(rules, span_of(text, len));
+    free(text);
+    return rules;
+}
+
+/* What its password, or its token, has proved. False without memory. */
+static bool take_proof(struct conn *conn, const struct login *login)
+{
+    if (!login->jwt) {
+        conn->credential = fingerprint(login->stored);
+        return conn_take_user(conn, login_user(login));
+    }
+    conn->credential = login->claims.key;
+    conn->expires_at = login->claims.expires;
+    conn->token_rules = rules_of(&login->claims);
+    return conn_take_user(conn, span_str(login->claims.user));
+}
+
 static void finish(struct conn *conn, struct login *login, uint64_t now)
 {
     conn->login = NULL;
-    if (login->verdict == LOGIN_BUSY) {
+    if (login->verdict == LOGIN_BUSY)
         conn_refuse(conn, MQTT_SERVER_BUSY, "too many passwords wait to be checked", now);
-    } else if (login->verdict == LOGIN_WRONG) {
-        conn_refuse(conn, MQTT_BAD_USER_NAME_OR_PASSWORD, "has a wrong user name or password", now);
-    } else if (!conn_take_user(conn, login_user(login))) {
+    else if (login->verdict == LOGIN_WRONG)
+        conn_refuse(conn, MQTT_BAD_USER_NAME_OR_PASSWORD,
+                    login->why ? login->why : "has a wrong user name or password", now);
+    else if (!take_proof(conn, login))
         conn_refuse(conn, MQTT_SERVER_BUSY, "no memory for its user name", now);
-    } else {
-        conn->credential = fingerprint(login->stored);
+    else
         admit(conn, login_client_id(login), now);
-    }
     login_free(login);
 }
 
+static void submit(struct conn *conn, struct login *login, uint64_t now)
+{
+    conn->login = login;
+    if (pool_submit(conn->worker->broker->pool, login, conn->config->auth_queue))
+        return;
+    login->verdict = LOGIN_BUSY;
+    finish(conn, login, now);
+}
+
 /* By the password file that holds now. Takes the login over. */
-static void check(struct conn *conn, struct login *login, uint64_t now)
+static void check_password(struct conn *conn, struct login *login, uint64_t now)
 {
     struct password_file *passwords = conn->listener->passwords;
-    struct pool *pool = conn->worker->broker->pool;
     login->verdict = LOGIN_WRONG;
     login->tagged = false;
     login->stored = passwords ? password_file_find(passwords, login_user(login)) : NULL;
@@ -143,14 +204,46 @@ static void check(struct conn *conn, struct login *login, uint64_t now)
         return;
     }
     login->passwords = password_file_ref(passwords);
-    conn->login = login;
-    if (pool_remembers(pool, login))
-        login->verdict = LOGIN_RIGHT;
-    else if (pool_submit(pool, login, conn->config->auth_queue))
+    if (!pool_remembers(conn->worker->broker->pool, login)) {
+        submit(conn, login, now);
         return;
-    else
-        login->verdict = LOGIN_BUSY;
+    }
+    login->verdict = LOGIN_RIGHT;
     finish(conn, login, now);
+}
+
+/* By the keys that hold now. Takes the login over. */
+static void check_token(struct conn *conn, struct login *login, uint64_t now)
+{
+    if (!conn->listener->jwt) {
+        login->verdict = LOGIN_WRONG;
+        finish(conn, login, now);
+        return;
+    }
+    login->jwt = jwt_rules_ref(conn->listener->jwt);
+    login->now = now;
+    submit(conn, login, now);
+}
+
+/* A reload since it was submitted makes void what was found out. */
+static bool is_void(const struct conn *conn, const struct login *login)
+{
+    return login->jwt ? conn->listener->jwt != login->jwt
+                      : conn->listener->passwords != login->passwords;
+}
+
+static void check_again(struct conn *conn, struct login *login, uint64_t now)
+{
+    bool token = login->jwt != NULL;
+    password_file_unref(login->passwords);
+    login->passwords = NULL;
+    jwt_rules_unref(login->jwt);
+    login->jwt = NULL;
+    jwt_claims_done(&login->claims);
+    if (token)
+        check_token(conn, login, now);
+    else
+        check_password(conn, login, now);
 }
 
 void login_decided(struct worker *worker, struct login *login, uint64_t now)
@@ -162,13 +255,10 @@ void login_decided(struct worker *worker, struct login *login, uint64_t now)
         return;
     }
     conn_take_config(conn);
-    if (conn->listener->passwords == login->passwords) {
+    if (is_void(conn, login))
+        check_again(conn, login, now);
+    else
         finish(conn, login, now);
-        return;
-    }
-    password_file_unref(login->passwords); /* reloaded meanwhile: what was found out is void */
-    login->passwords = NULL;
-    check(conn, login, now);
 }
 
 /* ---- who asks -------------------------------------------------------------------------------- */
@@ -179,38 +269,73 @@ static bool by_certificate(const struct listener_config *listener)
     return listener->use_identity_as_username || listener->use_subject_as_username;
 }
 
-void login_start(struct conn *conn, const struct mqtt_connect *connect, uint64_t now)
+/* How somebody may say who he is on this listener, and how he does. */
+enum proof { BY_CERTIFICATE, BY_TOKEN, BY_PASSWORD, BY_NOTHING_KNOWN, BY_NOTHING };
+
+static enum proof proof_of(const struct listener_config *listener,
+                           const struct mqtt_connect *connect)
+{
+    bool tokens = listener->auth_jwt_keyfile != NULL;
+    if (by_certificate(listener))
+        return BY_CERTIFICATE;
+    if (tokens && connect->has_password && jwt_looks_like(connect->password))
+        return BY_TOKEN;
+    if (listener->password_file && connect->has_username)
+        return BY_PASSWORD;
+    /* With tokens alone, a user name is one that nobody has proved. */
+    if (tokens && (connect->has_username || connect->has_password))
+        return BY_NOTHING_KNOWN;
+    return BY_NOTHING;
+}
+
+static void start_certified(struct conn *conn, const struct mqtt_connect *connect, uint64_t now)
+{
+    if (conn->certified)
+        admit(conn, connect->client_id, now);
+    else
+        conn_refuse(conn, MQTT_BAD_USER_NAME_OR_PASSWORD,
+                    "its certificate holds no name that could be a user name", now);
+}
+
+static void start_checked(struct conn *conn, const struct mqtt_connect *connect, bool token,
+                          uint64_t now)
+{
+    struct login *login = login_new(conn, connect);
+    if (!login)
+        conn_refuse(conn, MQTT_SERVER_BUSY, "no memory for its login", now);
+    else if (token)
+        check_token(conn, login, now);
+    else
+        check_password(conn, login, now);
+}
+
+static void start_unchecked(struct conn *conn, const struct mqtt_connect *connect, uint64_t now)
 {
     const struct listener_config *listener = conn->listener;
-    if (by_certificate(listener)) {
-        if (conn->certified)
-            admit(conn, connect->client_id, now);
-        else
-            conn_refuse(conn, MQTT_BAD_USER_NAME_OR_PASSWORD,
-                        "its certificate holds no name that could be a user name", now);
-        return;
-    }
-    if (connect->has_username && listener->password_file) {
-        struct login *login = login_new(conn, connect);
-        if (login)
-            check(conn, login, now);
-        else
-            conn_refuse(conn, MQTT_SERVER_BUSY, "no memory for its login", now);
-        return;
-    }
-    if (!listener->allow_anonymous) {
-        conn_refuse(conn, MQTT_NOT_AUTHORIZED,
-                    listener->password_file ? "has no user name, and allow_anonymous is not true"
-                                            : "is not authorised: this listener allows nobody",
-                    now);
-        return;
-    }
     struct span user = connect->username.len ? connect->username : span_of("", 0);
-    if (connect->has_username && !conn_take_user(conn, user)) {
+    bool asks = listener->password_file || listener->auth_jwt_keyfile;
+    if (!listener->allow_anonymous)
+        conn_refuse(conn, MQTT_NOT_AUTHORIZED,
+                    asks ? "does not say who it is, and allow_anonymous is not true"
+                         : "is not authorised: this listener allows nobody",
+                    now);
+    else if (connect->has_username && !conn_take_user(conn, user))
         conn_refuse(conn, MQTT_SERVER_BUSY, "no memory for its user name", now);
-        return;
+    else
+        admit(conn, connect->client_id, now);
+}
+
+void login_start(struct conn *conn, const struct mqtt_connect *connect, uint64_t now)
+{
+    switch (proof_of(conn->listener, connect)) {
+    case BY_CERTIFICATE: start_certified(conn, connect, now); break;
+    case BY_TOKEN: start_checked(conn, connect, true, now); break;
+    case BY_PASSWORD: start_checked(conn, connect, false, now); break;
+    case BY_NOTHING_KNOWN:
+        conn_refuse(conn, MQTT_BAD_USER_NAME_OR_PASSWORD, "its password is no token", now);
+        break;
+    case BY_NOTHING: start_unchecked(conn, connect, now); break;
     }
-    admit(conn, connect->client_id, now);
 }
 
 /* ---- after a reload -------------------------------------------------------------------------- */
@@ -220,7 +345,9 @@ static bool still_welcome(const struct worker *worker, const struct conn *conn)
     const struct listener_config *listener = &worker->config->listeners[conn->listener->index];
     if (by_certificate(listener))
         return true;
-    if (!conn->user || !listener->password_file)
+    if (conn->expires_at)
+        return jwt_rules_have_key(listener->jwt, conn->credential);
+    if (!conn->user || (!listener->password_file && !listener->auth_jwt_keyfile))
         return listener->allow_anonymous;
     const struct password_hash *stored = listener->passwords
                                              ? password_file_find(listener->passwords,

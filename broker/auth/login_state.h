@@ -8,6 +8,7 @@
 
 #include <stdatomic.h>
 
+#include "broker/auth/jwt.h"
 #include "broker/auth/remembered.h"
 #include "broker/list.h"
 #include "mqtt/span.h"
@@ -19,10 +20,14 @@ struct worker;
 enum login_verdict { LOGIN_WRONG, LOGIN_RIGHT, LOGIN_BUSY };
 
 struct login {
-    struct list node;                   /* in the pool's queue */
-    struct worker *worker;              /* (i) */
-    struct conn *conn;                  /* (worker) NULL: it has gone meanwhile */
-    atomic_bool abandoned;              /* (a) the same for the pool */
+    struct list node;         /* in the pool's queue */
+    struct worker *worker;    /* (i) */
+    struct conn *conn;        /* (worker) NULL: it has gone meanwhile */
+    atomic_bool abandoned;    /* (a) the same for the pool */
+    struct jwt_rules *jwt;    /* (i) one reference: the password is a token; NULL: it is not */
+    uint64_t now;             /* (i) for its dates */
+    struct jwt_claims claims; /* (pool) what it says, when it is good */
+    const char *why;          /* (pool) and else why it is not, a literal */
     struct password_file *passwords;    /* (i) one reference */
     const struct password_hash *stored; /* (i) part of it; of another user when there is no such */
     bool known;                         /* (i) there is such a user */

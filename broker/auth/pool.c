@@ -116,6 +116,9 @@ static void decide(struct pool *pool, struct login *login)
 {
     if (atomic_load(&login->abandoned)) {
         login->verdict = LOGIN_BUSY;
+    } else if (login->jwt) {
+        login->why = jwt_verify(login->jwt, login_password(login), login->now, &login->claims);
+        login->verdict = login->why ? LOGIN_WRONG : LOGIN_RIGHT;
     } else if (pool_remembers(pool, login)) { /* meanwhile: many clients may have one password */
         login->verdict = LOGIN_RIGHT;
     } else {

@@ -469,24 +469,26 @@ static void test_password_that_is_meant_as_a_token_is_told_from_others(void **st
     assert_false(jwt_looks_like((struct span){ 0 }));
 }
 
-static void test_rules_are_the_same_when_nothing_has_changed(void **state)
+static void test_rules_know_the_keys_that_tokens_were_signed_with(void **state)
 {
-    static const struct jwt_settings other = { .keyfile = "key",
-                                               .username_claim = "sub",
-                                               .issuer = "x" };
-    struct jwt_rules *a = rules_of(&plain, secret), *b = rules_of(&plain, secret),
-                     *c = rules_of(&other, secret),
-                     *d = rules_of(&plain, "x23456789012345678901234567890123");
+    struct key old = make_key(ES256), new = make_key(EDDSA);
+    char text[2 * sizeof old.text];
+    struct jwt_claims claims;
     (void)state;
-    assert_true(jwt_rules_same(a, b));
-    assert_false(jwt_rules_same(a, c));
-    assert_false(jwt_rules_same(a, d));
-    assert_false(jwt_rules_same(a, NULL));
-    assert_true(jwt_rules_same(NULL, NULL));
-    jwt_rules_unref(a);
-    jwt_rules_unref(b);
-    jwt_rules_unref(c);
-    jwt_rules_unref(d);
+    snprintf(text, sizeof text, "%s%s", old.text, new.text);
+    struct jwt_rules *before = rules_of(&plain, old.text), *both = rules_of(&plain, text),
+                     *after = rules_of(&plain, new.text);
+    assert_null(jwt_verify(before, span_str(token(&old, GOOD)), NOW, &claims));
+    assert_true(jwt_rules_have_key(before, claims.key));
+    assert_true(jwt_rules_have_key(both, claims.key));
+    assert_false(jwt_rules_have_key(after, claims.key));
+    assert_false(jwt_rules_have_key(NULL, claims.key));
+    jwt_claims_done(&claims);
+    jwt_rules_unref(before);
+    jwt_rules_unref(both);
+    jwt_rules_unref(after);
+    EVP_PKEY_free(old.pair);
+    EVP_PKEY_free(new.pair);
 }
 
 int main(void)
@@ -503,7 +505,7 @@ int main(void)
         cmocka_unit_test(test_claims_user_name_must_be_one),
         cmocka_unit_test(test_claims_topics_are_read),
         cmocka_unit_test(test_password_that_is_meant_as_a_token_is_told_from_others),
-        cmocka_unit_test(test_rules_are_the_same_when_nothing_has_changed),
+        cmocka_unit_test(test_rules_know_the_keys_that_tokens_were_signed_with),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -9,6 +9,7 @@
 #include <stddef.h>
 #include <stdint.h>
 #include <stdio.h>
+#include <string.h>
 
 #include <cmocka.h>
 
@@ -238,6 +239,144 @@ static void test_password_that_would_exceed_the_memory_limit_is_not_computed(voi
                   "b< {ok311}");
 }
 
+/* ---- tokens ---- */
+
+static const char secret[] = "a secret of more than thirty-two bytes";
+
+/* {"sub":"alice","exp":1700000060}: a minute from the beginning of a conversation */
+#define TOKEN                                                                                      \
+    "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhbGljZSIsImV4cCI6MTcwMDAwMDA2MH0.MLCoNz8Qkk-jku5LJm3DcC3-"    \
+    "2fPbUJCeVQZi1obVKEI"
+/* the same, which expired a second before */
+#define EXPIRED                                                                                    \
+    "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhbGljZSIsImV4cCI6MTY5OTk5OTk5OX0.xQ8P5N-"                     \
+    "ASy82GZABM00Ot2Yj3fadgO5Wnt4011DyH_g"
+
+/* "a> CONNECT" of version 5 with this user name and password; `user` NULL: none */
+static const char *connect_with(char letter, const char *user, const char *password)
+{
+    static char lines[8][1024];
+    static unsigned next;
+    char *line = lines[next++ % 8];
+    size_t rest = 14 + (user ? 2 + strlen(user) : 0) + 2 + strlen(password);
+    int at = snprintf(line, sizeof lines[0], "%c> 10 %02x %02x 0004 'MQTT' 05 %s 0000 00 0001 '@'",
+                      letter, (unsigned)(rest & 127) | 128, (unsigned)(rest >> 7),
+                      user ? "c2" : "42");
+    if (user)
+        at += snprintf(line + at, sizeof lines[0] - (size_t)at, "%04x '%s'", (unsigned)strlen(user),
+                       user);
+    snprintf(line + at, sizeof lines[0] - (size_t)at, "%04x '%s'", (unsigned)strlen(password),
+             password);
+    return line;
+}
+
+static void test_token_lets_in_whom_it_names_whatever_connect_says(void **state)
+{
+    static const struct setting tokens = { .workers = 1,
+                                           .options = "allow_anonymous false\n"
+                                                      "use_username_as_clientid true",
+                                           .secret = secret };
+    (void)state;
+    CONVERSE_WITH(&tokens, connect_with('a', "bob", TOKEN), "a<", "=login", "a< {ok5}",
+                  /* the same user: it takes the place of a */
+                  connect_with('b', NULL, TOKEN), "=login", "b< {ok5}", "a< e0 01 8e", "a.",
+                  connect_with('c', "alice", EXPIRED), "=login", "c< 20 03 00 86 00", "c.");
+}
+
+static void test_token_ends_its_connection_when_it_expires(void **state)
+{
+    static const struct setting tokens = { .workers = 1, .secret = secret };
+    (void)state;
+    CONVERSE_WITH(&tokens, connect_with('a', NULL, TOKEN), "=login", "a< {ok5}", "+59999", "a<",
+                  "a> c0 00", "a< d0 00", "+1", "a< e0 01 a0", "a.", connect_with('a', NULL, TOKEN),
+                  "=login", "a< 20 03 00 86 00", "a.");
+}
+
+static void test_token_is_the_only_proof_where_there_is_no_password_file(void **state)
+{
+    static const struct setting tokens = { .workers = 1, .secret = secret };
+    (void)state;
+    /* allow_anonymous lets in who says nothing, not who says something that he does not prove */
+    CONVERSE_WITH(&tokens, "a> {5}", "a< {ok5}", connect_with('b', "alice", "secret"),
+                  "b< 20 03 00 86 00", "b.", connect_with('c', NULL, "secret"), "c< 20 03 00 86 00",
+                  "c.", "d> 10 11 0004 'MQTT' 05 82 0000 00 0001 'd' 0001 'u'", "d< 20 03 00 86 00",
+                  "d.", connect_with('e', NULL, "eyJ.x.y"), "=login", "e< 20 03 00 86 00", "e.");
+}
+
+static void test_token_and_password_go_side_by_side(void **state)
+{
+    static const struct setting both = {
+        .workers = 1, .options = "allow_anonymous false", .users = U_IS_P, .secret = secret
+    };
+    (void)state;
+    CONVERSE_WITH(&both, connect_with('a', "u", TOKEN), "=login", "a< {ok5}",
+                  connect_with('b', "u", "p"), "=login", "b< {ok5}", connect_with('c', "u", "x"),
+                  "=login", "c< 20 03 00 86 00", "c.", connect_with('d', NULL, "p"),
+                  "d< 20 03 00 86 00", "d.");
+}
+
+/* {"acl":{"pub":["p","%u/o"],"sub":["s/#"],"all":["b"]}}, and {"acl":{}} */
+#define TOKEN_WITH_TOPICS                                                                          \
+    "eyJhbGciOiJIUzI1NiJ9."                                                                        \
+    "eyJzdWIiOiJhbGljZSIsImV4cCI6MTcwMDAwMDA2MCwiYWNsIjp7InB1YiI6WyJwIiwiJXUvbyJdLCJzdWIiOlsicy8j" \
+    "Il0sImFsbCI6WyJiIl19fQ.6mxPdtW8gLeKVhGpkKSUfoQIJWRNeumiNnW3jU9-XEA"
+#define TOKEN_FOR_NOTHING                                                                          \
+    "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJhbGljZSIsImV4cCI6MTcwMDAwMDA2MCwiYWNsIjp7fX0."                \
+    "jWkNmsH8XFHtvPU2Lgb3Eo29YrHMqsly9cR-zn-mxMw"
+
+#define PUBLISH(id, topic) "32 07 0001 '" topic "' " id " 00 'x'"
+#define PUBACK(id, reason) "40 03 " id " " reason
+
+static void test_token_says_which_topics_its_client_may_use(void **state)
+{
+    static const struct setting tokens = { .workers = 1, .secret = secret };
+    (void)state;
+    CONVERSE_WITH(
+        &tokens, "z> {5}", "z< {ok5}", "z> 82 07 0001 00 0001 '#' 00", "z< 90 04 0001 00 00",
+        connect_with('a', NULL, TOKEN_WITH_TOPICS), "=login", "a< {ok5}",
+        /* may write p, b and its own o; not s */
+        "a> " PUBLISH("0001", "p"), "a< 40 02 0001", "z< 30 05 0001 'p' 00 'x'",
+        "a> " PUBLISH("0002", "b"), "a< 40 02 0002", "z< 30 05 0001 'b' 00 'x'",
+        "a> 32 0d 0007 'alice/o' 0003 00 'x'", "a< 40 02 0003", "z< 30 0b 0007 'alice/o' 00 'x'",
+        "a> " PUBLISH("0004", "s"), "a< " PUBACK("0004", "87"), "z<",
+        /* may read s and b; not p */
+        "a> 82 07 0001 00 0001 '#' 00", "a< 90 04 0001 00 00", "z> 30 05 0001 's' 00 'x'",
+        "a< 30 05 0001 's' 00 'x'", "z> 30 05 0001 'b' 00 'x'", "a< 30 05 0001 'b' 00 'x'",
+        "z> 30 05 0001 'p' 00 'x'", "a<");
+}
+
+static void test_token_that_names_no_topic_allows_none(void **state)
+{
+    static const struct setting tokens = { .workers = 1, .secret = secret };
+    (void)state;
+    CONVERSE_WITH(&tokens, connect_with('a', NULL, TOKEN_FOR_NOTHING), "=login", "a< {ok5}",
+                  "a> " PUBLISH("0001", "p"), "a< " PUBACK("0001", "87"),
+                  /* and one that does not speak of topics allows all of them */
+                  connect_with('b', NULL, TOKEN), "=login", "b< {ok5}", "b> " PUBLISH("0001", "p"),
+                  "b< " PUBACK("0001", "10"));
+}
+
+static void test_token_of_a_key_that_a_reload_takes_away_ends(void **state)
+{
+    static const struct setting changed = {
+        .workers = 1,
+        .secret = secret,
+        .reloaded = "allow_anonymous true",
+        .reloaded_secret = "another secret of thirty-two bytes"
+    };
+    static const struct setting same = { .workers = 1,
+                                         .secret = secret,
+                                         .reloaded = "allow_anonymous true",
+                                         .reloaded_secret = secret };
+    (void)state;
+    CONVERSE_WITH(&changed, connect_with('a', NULL, TOKEN), "=login", "a< {ok5}", "=reload",
+                  "a< e0 01 98", "a.");
+    CONVERSE_WITH(&same, connect_with('a', NULL, TOKEN), "=login", "a< {ok5}", "=reload", "a<");
+    /* what was found out by the old key is void */
+    CONVERSE_WITH(&changed, connect_with('a', NULL, TOKEN), "=reload", "=login", "a<", "=login",
+                  "a< 20 03 00 86 00", "a.");
+}
+
 /* ---- after a reload ---- */
 
 static void test_reload_ends_those_whose_entry_has_gone_or_changed(void **state)
@@ -303,6 +442,13 @@ int main(void)
         cmocka_unit_test(test_login_beyond_the_queue_is_told_that_the_server_is_busy),
         cmocka_unit_test(test_login_that_is_not_checked_in_time_is_told_that_the_server_is_busy),
         cmocka_unit_test(test_password_that_would_exceed_the_memory_limit_is_not_computed),
+        cmocka_unit_test(test_token_lets_in_whom_it_names_whatever_connect_says),
+        cmocka_unit_test(test_token_ends_its_connection_when_it_expires),
+        cmocka_unit_test(test_token_is_the_only_proof_where_there_is_no_password_file),
+        cmocka_unit_test(test_token_and_password_go_side_by_side),
+        cmocka_unit_test(test_token_says_which_topics_its_client_may_use),
+        cmocka_unit_test(test_token_that_names_no_topic_allows_none),
+        cmocka_unit_test(test_token_of_a_key_that_a_reload_takes_away_ends),
         cmocka_unit_test(test_reload_ends_those_whose_entry_has_gone_or_changed),
         cmocka_unit_test(test_reload_holds_for_a_login_that_waits),
         cmocka_unit_test(test_reload_with_the_same_users_ends_nobody),

@@ -2,6 +2,8 @@
 /* See conversation.h. One broker a conversation, in the test's own thread. */
 #include "tests/broker/support/conversation.h"
 
+#include "broker/auth/access.h"
+#include "broker/auth/jwt.h"
 #include "broker/auth/password_file.h"
 #include "broker/auth/pool.h"
 #include "broker/config.h"
@@ -203,6 +205,20 @@ static void hear(struct speaker *speaker, const char *line)
 
 /* ---- users ---- */
 
+static void set_secret(struct config *config, const char *secret)
+{
+    struct problems problems = { 0 };
+    struct listener_config *listener = &config->listeners[0];
+    if (!secret)
+        return;
+    const struct jwt_settings settings = { .keyfile = "secret",
+                                           .username_claim = "sub",
+                                           .acl_claim = "acl" };
+    listener->auth_jwt_keyfile = strdup("secret");
+    listener->jwt = jwt_rules_parse(&settings, span_str(secret), &problems);
+    assert_non_null(listener->jwt);
+}
+
 static void set_users(struct config *config, const char *users)
 {
     struct problems problems = { 0 };
@@ -224,6 +240,7 @@ static void reload(struct conversation *talk)
     problems_done(&problems);
     assert_non_null(config);
     set_users(config, talk->setting->reloaded_users);
+    set_secret(config, talk->setting->reloaded_secret);
     broker_reload(talk->world.broker, config);
     config_unref(config);
 }
@@ -371,6 +388,11 @@ void converse_with(const struct setting *setting, const char *const *lines)
                     talk->store ? &talk->store->store : NULL);
     talk->setting = setting;
     set_users(talk->world.config, setting->users);
+    set_secret(talk->world.config, setting->secret);
+    for (unsigned i = 0; i < setting->workers; i++) { /* which have seen the configuration before */
+        struct worker *worker = broker_worker(talk->world.broker, i);
+        access_take_rules(worker, worker->rules);
+    }
     if (talk->store)
         talk->store->broker = talk->world.broker;
     for (; *lines; lines++)

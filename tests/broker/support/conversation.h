@@ -47,8 +47,10 @@ void converse(const char *options, const char *const *lines);
 struct setting {
     const char *options; /* as for converse() */
     unsigned workers;
-    bool store;           /* a fault store, which holds what it is given; else the memory store */
-    const char *users;    /* the password file of the listener; NULL: none */
+    bool store;         /* a fault store, which holds what it is given; else the memory store */
+    const char *users;  /* the password file of the listener; NULL: none */
+    const char *secret; /* of tokens; NULL: none are taken */
+    const char *reloaded_secret;
     const char *identity; /* what the certificate of everybody says; NULL: none */
     const char *reloaded; /* its options after "=reload" */
     const char *reloaded_users;
