@@ -25,7 +25,8 @@ static void find_everybody(const struct password_file *file, struct span text)
         if (hash)
             CHECK(hash->salt_len <= PASSWORD_SALT_MAX && hash->digest_len <= PASSWORD_DIGEST_MAX &&
                   password_memory(hash) <= (size_t)1 << 30);
-        CHECK(password_file_decoy(file, user));
+        CHECK(password_file_decoy(file, user) ||
+              number == 1); /* a comment behind that mark: nobody */
     }
 }
 
