@@ -74,6 +74,10 @@ void broker_free(struct broker *broker)
 {
     pool_free(broker->pool);
     broker_settle(broker);
+    if (broker->store->ops->stop) {
+        broker->store->ops->stop(broker->store);
+        broker_settle(broker); /* what waited for it */
+    }
     session_table_free(broker->table);
     groups_free(broker->groups);
     for (unsigned i = 0; i < broker->worker_count; i++)

@@ -315,10 +315,11 @@ static bool takes_rest_of_line(const struct option *option)
            option->type >= OPT_LISTENER;
 }
 
-/* "3, 4" and "2 MB" */
+/* "3, 4", "interval 500" and "2 MB" */
 static bool may_have_blanks(const struct option *option)
 {
-    return option->type == OPT_LIST || (option->type >= OPT_COUNT && option->type <= OPT_DURATION);
+    return option->type == OPT_LIST || option->type == OPT_DURABILITY ||
+           (option->type >= OPT_COUNT && option->type <= OPT_DURATION);
 }
 
 static void cut_comment(char *value)

@@ -98,6 +98,13 @@ struct config {
     bool queue_qos0_messages;
     uint32_t persistent_client_expiration; /* 0: sessions do not end by this option */
 
+    bool persistence;
+    char *persistence_location;   /* NULL: the first that fits of several */
+    uint32_t durability_interval; /* milliseconds; 0: sync */
+    uint32_t store_commit_delay;  /* milliseconds */
+    uint32_t store_full_timeout;
+    uint64_t store_min_free;
+
     uint16_t max_keepalive;      /* longest granted to a v5 client; 0: any, also none */
     uint32_t max_packet_size;    /* of a whole packet; always set, at most 268,435,460 */
     uint32_t message_size_limit; /* of a PUBLISH payload */

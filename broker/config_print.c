@@ -102,6 +102,7 @@ static const char *const type_names[] = {
     [OPT_SECONDS]      = "seconds",
     [OPT_DURATION]     = "time",
     [OPT_CHOICE]       = "word",
+    [OPT_DURABILITY]   = "sync, or interval and milliseconds",
     [OPT_SET]          = "word, several lines",
     [OPT_LIST]         = "words",
     [OPT_TEXT]         = "text",

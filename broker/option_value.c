@@ -254,6 +254,33 @@ static enum option_result set_choice(const struct option *option, void *base, co
     return word_note(word, why);
 }
 
+static const char interval_word[] = "interval ";
+
+/* The field holds the milliseconds, 0 is sync. */
+static enum option_result set_durability(const struct option *option, void *base, const char *value,
+                                         bool again, char *why)
+{
+    const struct option number = { .type = OPT_COUNT, .min = option->min, .max = option->max };
+    size_t len = strlen(interval_word);
+    uint64_t milliseconds = 0;
+    char quoted[LOG_QUOTE_MAX];
+    bool good = strcmp(value, "sync") == 0;
+
+    (void)again;
+    if (!good && strncmp(value, interval_word, len) == 0)
+        good = read_number(&number, value + len + strspn(value + len, " "), &milliseconds) &&
+               milliseconds >= option->min && milliseconds <= option->max;
+    if (!good) {
+        snprintf(why, OPTION_WHY_MAX,
+                 "\"%s\" is neither \"sync\" nor \"interval\" with milliseconds from %" PRIu64
+                 " to %" PRIu64,
+                 log_quote(quoted, sizeof quoted, value, strlen(value)), option->min, option->max);
+        return OPTION_ERROR;
+    }
+    store_number(option, base, milliseconds);
+    return OPTION_OK;
+}
+
 /* Calls for each word of the list; commas and blanks separate. */
 static enum option_result set_words(const struct option *option, void *base, const char *value,
                                     uint64_t bits, char *why)
@@ -341,11 +368,13 @@ typedef enum option_result value_setter(const struct option *option, void *base,
 
 /* The types that are not here make or place things rather than hold a value: config.c has them. */
 static value_setter *const setters[] = {
-    [OPT_BOOL] = set_bool,         [OPT_COUNT] = set_number,    [OPT_BYTES] = set_number,
-    [OPT_SECONDS] = set_number,    [OPT_DURATION] = set_number, [OPT_CHOICE] = set_choice,
-    [OPT_SET] = set_set,           [OPT_LIST] = set_list,       [OPT_TEXT] = set_text,
-    [OPT_PATH] = set_text,         [OPT_FILE] = set_text,       [OPT_DIRECTORY] = set_text,
-    [OPT_LOG_DEST] = set_log_dest,
+    [OPT_BOOL] = set_bool,         [OPT_COUNT] = set_number,
+    [OPT_BYTES] = set_number,      [OPT_SECONDS] = set_number,
+    [OPT_DURATION] = set_number,   [OPT_CHOICE] = set_choice,
+    [OPT_SET] = set_set,           [OPT_LIST] = set_list,
+    [OPT_TEXT] = set_text,         [OPT_PATH] = set_text,
+    [OPT_FILE] = set_text,         [OPT_DIRECTORY] = set_text,
+    [OPT_LOG_DEST] = set_log_dest, [OPT_DURABILITY] = set_durability,
 };
 
 enum option_result option_set(const struct option *option, void *base, const char *value,
@@ -384,6 +413,13 @@ char *option_format(const struct option *option, const void *base, char *buf, si
         if (option->type == OPT_LOG_DEST && ((const struct config *)base)->log_file)
             snprintf(buf + strlen(buf), size - strlen(buf), " %s",
                      ((const struct config *)base)->log_file);
+    } else if (option->type == OPT_DURABILITY) {
+        uint64_t value = load_number(option, base);
+
+        if (value)
+            snprintf(buf, size, "%s%" PRIu64, interval_word, value);
+        else
+            snprintf(buf, size, "sync");
     } else {
         uint64_t value = load_number(option, base);
 

@@ -286,6 +286,39 @@ const struct option option_table[] = {
   .help = "Whether a retained message is only delivered while the client that published it may "
           "still publish to its topic." },
 
+{ .status = OPTION_TITLE, .title = "What survives",
+  .help = "Sessions that outlive their connection with their subscriptions and messages, retained "
+          "messages, wills and shared groups are on disk before anything of them is "
+          "acknowledged." },
+
+{ .key = "persistence", .type = OPT_BOOL, GLOBAL(persistence),
+  .preset = "true",
+  .help = "Whether anything is stored. Without it a restart forgets everything." },
+{ .key = "persistence_location", .type = OPT_TEXT, GLOBAL(persistence_location),
+  .max = 3000, .example = "/var/lib/noctule", .otherwise = "see below",
+  .help = "Folder of the store, made when it is missing; one broker uses it at a time. The default "
+          "is what systemd names in STATE_DIRECTORY, else /var/lib/noctule if the broker may write "
+          "there, else noctule in XDG_STATE_HOME, else ~/.local/state/noctule. If it cannot be "
+          "written the broker does not start." },
+{ .key = "durability", .type = OPT_DURABILITY, GLOBAL(durability_interval),
+  .min = 1, .max = 60000, .preset = "sync",
+  .help = "With sync nothing is acknowledged before it is on disk. With \"interval 500\" it is "
+          "acknowledged at once and written at least every 500 milliseconds; a crash or a power "
+          "cut then loses what was acknowledged since." },
+{ .key = "store_commit_delay", .type = OPT_COUNT, GLOBAL(store_commit_delay),
+  .max = 10000, .preset = "0",
+  .help = "Milliseconds that the store collects before each commit. It writes less then, and "
+          "everything that is acknowledged waits longer: for flash cards." },
+{ .key = "store_full_timeout", .type = OPT_SECONDS, GLOBAL(store_full_timeout),
+  .max = 86400, .preset = "30",
+  .help = "How long acknowledgements are held back when the disk is full or fails. After that "
+          "clients of MQTT 5.0 are told so (0x97); reading and delivering go on, and so does "
+          "storing by itself when there is room." },
+{ .key = "store_min_free", .type = OPT_BYTES, GLOBAL(store_min_free),
+  .max = TEBI, .preset = "16MB",
+  .help = "Room on the disk that the store leaves to others: with less it behaves as if the disk "
+          "were full." },
+
 { .status = OPTION_TITLE, .title = "Pressure",
   .help = "What happens when clients or the broker cannot keep up." },
 
@@ -433,8 +466,10 @@ const struct option option_table[] = {
 /* ---- mosquitto's, harmless to leave out ---- */
 
 IGNORED("allow_duplicate_messages", NULL, "a client gets one copy, whatever its subscriptions"),
-IGNORED("autosave_interval", NULL, "noctule does not store anything at intervals"),
-IGNORED("autosave_on_changes", NULL, "noctule does not store anything at intervals"),
+IGNORED("autosave_interval", NULL,
+        "it is unnecessary: what is acknowledged is stored already; see durability"),
+IGNORED("autosave_on_changes", NULL,
+        "it is unnecessary: what is acknowledged is stored already; see durability"),
 IGNORED("dhparamfile", NULL, "OpenSSL chooses the parameters"),
 IGNORED("disable_client_cert_date_checks", "false", "the dates of client certificates are checked"),
 IGNORED("enable_control_api", "false", "there is no $CONTROL"),
@@ -442,13 +477,8 @@ IGNORED("global_max_clients", "-1", "sessions are not limited in number"),
 IGNORED("global_max_connections", "-1", "set max_connections for each listener"),
 IGNORED("http_dir", NULL, "no files are served over HTTP"),
 IGNORED("packet_buffer_size", NULL, "read buffers have one size; see websockets_headers_size"),
-IGNORED("persistence", "false", "sessions and retained messages are kept in memory only, for now"),
-IGNORED("persistence_file", NULL,
-        "sessions and retained messages are kept in memory only, for now"),
-IGNORED("persistence_location", NULL,
-        "sessions and retained messages are kept in memory only, for now"),
-IGNORED("retained_persistence", "false",
-        "sessions and retained messages are kept in memory only, for now"),
+IGNORED("persistence_file", NULL, "the store is a folder; see persistence_location"),
+IGNORED("retained_persistence", "true", "retained messages are stored like everything else"),
 IGNORED("retain_expiry_interval", "0", "expired retained messages go by themselves"),
 IGNORED("retry_interval", NULL, "messages are sent again when a client reconnects, not before"),
 IGNORED("store_clean_interval", NULL, "messages go as soon as nobody needs them"),

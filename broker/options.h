@@ -29,6 +29,7 @@ enum option_type {
     OPT_SECONDS,      /* the same, with s, min, h, d */
     OPT_DURATION,     /* a number with h, d, w, m (30 days) or y, as mosquitto; 0 is never */
     OPT_CHOICE,       /* one of the words */
+    OPT_DURABILITY,   /* "sync", or "interval" and milliseconds */
     OPT_SET,          /* one of the words per line; the lines add up */
     OPT_LIST,         /* several of the words in one line, separated by commas or blanks */
     OPT_TEXT,         /* the rest of the line, at most max bytes */

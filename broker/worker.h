@@ -22,6 +22,9 @@ struct worker;
 typedef void worker_wake_fn(void *ctx);
 void worker_set_wake(struct worker *worker, worker_wake_fn *wake, void *ctx);
 
+/* Wakes the worker up; a store does when it has completed something. Any thread. */
+void worker_wake(struct worker *worker);
+
 /* Takes in what other workers have posted. `now` is milliseconds since 1970, and never goes
  * back. */
 void worker_receive(struct worker *worker, uint64_t now);

@@ -106,8 +106,6 @@ void worker_ready(struct worker *worker,
 bool worker_queue_takes(const struct worker *worker, const struct queue *queue,
                         const struct delivery *delivery);
 
-/* Wakes the worker up; a store does when it has completed something. Any thread. */
-void worker_wake(struct worker *worker);
 /* Takes the mailbox into the inbox, to be handled in its turn; and offers the deliveries in it now.
  * For retained messages: the first under a shard's lock, the second once that is dropped. */
 void worker_take_in(struct worker *worker);

@@ -65,17 +65,35 @@ enum err process_write_pid(const char *path)
     return fclose(file) == 0 && ok ? ERR_OK : ERR_IO;
 }
 
+static bool stays_who_it_is(const char *user)
+{
+    return geteuid() != 0 || strcmp(user, "root") == 0;
+}
+
+static const struct passwd *find_user(const char *user)
+{
+    const struct passwd *entry = getpwnam(user);
+    return !entry && strcmp(user, DEFAULT_USER) == 0 ? getpwnam(FALLBACK_USER) : entry;
+}
+
+enum err process_give_to_user(const char *path, const char *user)
+{
+    const struct passwd *entry = stays_who_it_is(user) ? NULL : find_user(user);
+    if (entry && chown(path, entry->pw_uid, entry->pw_gid) != 0)
+        return (enum err) - errno;
+    return ERR_OK;
+}
+
 enum err process_become_user(const char *user, char why[PROCESS_WHY_MAX])
 {
-    if (geteuid() != 0 || strcmp(user, "root") == 0)
+    if (stays_who_it_is(user))
         return ERR_OK;
-    const struct passwd *entry = getpwnam(user);
-    if (!entry && strcmp(user, DEFAULT_USER) == 0)
-        entry = getpwnam(user = FALLBACK_USER);
+    const struct passwd *entry = find_user(user);
     if (!entry) {
         snprintf(why, PROCESS_WHY_MAX, "user %s: there is no such user on this machine", user);
         return ERR_NOT_FOUND;
     }
+    user = entry->pw_name;
     if (initgroups(user, entry->pw_gid) != 0 || setgid(entry->pw_gid) != 0 ||
         setuid(entry->pw_uid) != 0) {
         snprintf(why, PROCESS_WHY_MAX, "user %s: cannot become it: %s", user, strerror(errno));
@@ -96,6 +114,7 @@ enum err process_take_signals(int *ret_fd)
         sigaddset(&set, taken[i]);
     }
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN); /* a file that may not grow is a full disk */
     if (sigprocmask(SIG_BLOCK, &set, NULL) != 0)
         return (enum err) - errno;
     int fd = signalfd(-1, &set, SFD_NONBLOCK | SFD_CLOEXEC);

@@ -19,6 +19,9 @@ void process_ready(int ready_fd);
 
 MUST_USE enum err process_write_pid(const char *path);
 
+/* Started by root, gives the file or folder to the user that process_become_user() becomes; else
+ * nothing. */
+MUST_USE enum err process_give_to_user(const char *path, const char *user);
 /* Started by root, becomes `user`; a missing default user is replaced by nobody. */
 MUST_USE enum err process_become_user(const char *user, char why[PROCESS_WHY_MAX]);
 

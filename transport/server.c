@@ -25,6 +25,8 @@
 #include "broker/config.h"
 #include "broker/log.h"
 #include "broker/problems.h"
+#include "broker/restore.h"
+#include "broker/store/lmdb.h"
 #include "broker/worker.h"
 #include "noctule_version.h"
 #include "transport/cli.h"
@@ -33,6 +35,7 @@
 #include "transport/log_output.h"
 #include "transport/loop.h"
 #include "transport/process.h"
+#include "transport/store_folder.h"
 #include "transport/tls.h"
 
 /* From SIGTERM to the end, at most; connections that are still there are cut then. */
@@ -199,7 +202,9 @@ static void on_signal(uv_poll_t *poll, int status, int events)
         else if (number == SIGHUP)
             reload(server);
         else if (number == SIGUSR1)
-            log_emit(LEVEL_NOTICE, "SIGUSR1: nothing is kept on disk, so nothing was saved.");
+            log_emit(LEVEL_NOTICE, server->store
+                                       ? "SIGUSR1: there is nothing to save, it is on disk already."
+                                       : "SIGUSR1: nothing is kept on disk, so nothing was saved.");
         else if (number == SIGUSR2)
             broker_dump(server->broker);
         else if (number == SIGRTMIN)
@@ -317,6 +322,53 @@ static unsigned auth_threads_wanted(const struct config *config)
     return config->auth_threads ? config->auth_threads : (limits_cpus() + 3) / 4;
 }
 
+static enum err make_store_folder(struct server *server)
+{
+    char why[STORE_FOLDER_WHY_MAX];
+    if (!server->config->persistence)
+        return ERR_OK;
+    enum err err = store_folder_prepare(server->config, server->store_path, why);
+    if (err)
+        say_start_error(server, NULL, why);
+    return err;
+}
+
+/* Without threads: what is damaged is found out in a child process. */
+static enum err open_store(struct server *server)
+{
+    char why[STORE_FOLDER_WHY_MAX];
+    if (!server->config->persistence)
+        return ERR_OK;
+    enum err err = store_folder_open(server->config, server->store_path, server->loop_count,
+                                     &server->store, why);
+    if (err)
+        say_start_error(server, NULL, why);
+    return err;
+}
+
+static void wake_worker(void *ctx, unsigned index)
+{
+    struct broker *broker = ctx;
+    worker_wake(broker_worker(broker, index));
+}
+
+static enum err read_store(struct server *server)
+{
+    if (!server->store) {
+        log_emit(LEVEL_NOTICE, "persistence false: a restart forgets everything.");
+        return ERR_OK;
+    }
+    int err = broker_restore(server->broker);
+    if (err) {
+        char why[128];
+        snprintf(why, sizeof why, "what the store has kept cannot be read: %s", strerror(-err));
+        say_start_error(server, NULL, why);
+        return (enum err)err;
+    }
+    lmdb_store_start(server->store, wake_worker, server->broker);
+    return ERR_OK;
+}
+
 static enum err open_broker(struct server *server)
 {
     struct broker_env env = {
@@ -326,6 +378,7 @@ static enum err open_broker(struct server *server)
         .memory_used = process_memory_used,
         .memory_trim = process_memory_trim,
         .auth_threads = auth_threads_wanted(server->config),
+        .store = server->store,
     };
     server->broker = broker_new(server->config, server->loop_count, &env);
     for (unsigned i = 0; i < server->loop_count; i++)
@@ -413,8 +466,9 @@ static enum err set_limits(struct server *server)
 static enum err start(struct server *server)
 {
     static enum err (*const steps[])(struct server *) = {
-        set_limits,  open_listeners, read_certificates,  enter_process, open_loops,    become_user,
-        open_broker, watch_signals,  watch_certificates, open_acceptor, start_threads,
+        set_limits,        open_listeners,     read_certificates, enter_process, open_loops,
+        make_store_folder, become_user,        open_store,        open_broker,   read_store,
+        watch_signals,     watch_certificates, open_acceptor,     start_threads,
     };
     for (size_t i = 0; i < sizeof steps / sizeof *steps; i++) {
         enum err err = steps[i](server);
@@ -470,6 +524,8 @@ static const struct listener_config *first_to_try(const struct server *server)
 
 static void say_ready(struct server *server)
 {
+    if (server->store)
+        log_emit(LEVEL_NOTICE, "storing in %s", server->store_path);
     for (size_t i = 0; i < server->listener_count;)
         i = say_listening(server, i);
     const struct listener_config *plain = first_to_try(server);
@@ -506,6 +562,8 @@ static void close_all(struct server *server)
         listener_close(&server->listeners[i]);
     if (server->broker)
         broker_free(server->broker);
+    if (server->store)
+        server->store->ops->free(server->store);
     if (server->pid_file_written)
         unlink(server->config->pid_file);
     if (server->signal_fd >= 0)

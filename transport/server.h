@@ -23,6 +23,7 @@ struct cli;
 struct config;
 struct listener;
 struct loop;
+struct store;
 
 /* (i) immutable once the loops run, (m) main thread, (a) atomic, (L) written by the main thread
  * under the lock */
@@ -30,6 +31,8 @@ struct server {
     const struct cli *cli;  /* (i) */
     struct config *config;  /* (L) */
     struct broker *broker;  /* (i) */
+    struct store *store;    /* (i) NULL: persistence false */
+    char store_path[4096];  /* (i) */
     struct loop *loops;     /* (i) */
     unsigned loop_count;    /* (i) */
     unsigned loops_running; /* (m) threads to join */

@@ -156,7 +156,7 @@ static size_t drop_rest(struct lmdb_store *store)
     return dropped;
 }
 
-void lmdb_store_stop(struct store *base)
+static void lmdb_stop(struct store *base)
 {
     struct lmdb_store *store = lmdb_of(base);
     if (!store->started)
@@ -170,13 +170,14 @@ void lmdb_store_stop(struct store *base)
 static void lmdb_free(struct store *base)
 {
     struct lmdb_store *store = lmdb_of(base);
-    lmdb_store_stop(base);
+    lmdb_stop(base);
+    writer_finish(store);
     size_t dropped = drop_rest(store);
     if (dropped)
         log_emit(LEVEL_ERROR, "The store could not write the last %zu changes.", dropped);
     int rc = write_last_meta(store);
     env_close(store);
-    if (rc == 0)
+    if (rc == 0 && store->loaded)
         rc = folder_set_clean(store, true);
     if (rc)
         log_emit(LEVEL_WARNING, "The store could not be closed in full (%s); nothing is lost.",
@@ -189,6 +190,7 @@ static const struct store_ops lmdb_ops = {
     .collect = collect,
     .behind = behind,
     .load = lmdb_load,
+    .stop = lmdb_stop,
     .free = lmdb_free,
 };
 

@@ -36,10 +36,6 @@ MUST_USE int lmdb_store_open(const struct lmdb_store_options *options, struct st
  * something to collect(). Aborts when no thread can be made. */
 void lmdb_store_start(struct store *store, void (*wake)(void *ctx, unsigned worker), void *ctx);
 
-/* Commits what has been submitted and ends the writer; nobody is woken up any more. After the
- * workers' threads have ended, before they are freed. */
-void lmdb_store_stop(struct store *store);
-
 enum store_state {
     STORE_WRITES,  /* all is well */
     STORE_WAITING, /* it cannot write: acknowledgements are held back */

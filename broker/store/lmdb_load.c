@@ -530,7 +530,7 @@ int lmdb_load(struct store *base, const struct store_loader *loader, void *ctx)
     store->log.live += store->exchanges.count;
     if (rc == 0) {
         remove_leftovers(&load);
-        log_emit(LEVEL_INFORMATION,
+        log_emit(LEVEL_DEBUG,
                  "The store has %lu sessions, %lu subscriptions, %lu queued and %lu retained "
                  "messages.",
                  (unsigned long)load.sessions, (unsigned long)load.subscriptions,

@@ -216,4 +216,6 @@ void acklog_done(struct lmdb_store *store);
 
 int lmdb_load(struct store *store, const struct store_loader *loader, void *ctx);
 void *writer_run(void *store);
+/* Commits what was submitted after the writer's end, on the thread that frees the store. */
+void writer_finish(struct lmdb_store *store);
 void tombstone_add(struct lmdb_store *store, const uint8_t *hash, uint64_t number, uint64_t since);

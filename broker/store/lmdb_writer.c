@@ -405,3 +405,11 @@ void *writer_run(void *ctx)
     note_written(store);
     return NULL;
 }
+
+void writer_finish(struct lmdb_store *store)
+{
+    atomic_store(&store->stopping, true); /* nobody is woken up, nothing is waited for */
+    take(store);
+    if (store->held && commit(store, store->options.clock()) == 0)
+        finish_held(store, 0);
+}

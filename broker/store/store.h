@@ -139,6 +139,9 @@ struct store_ops {
     bool (*behind)(struct store *store);
     /* Reads all that is kept. 0 or a negative errno. NULL: there is nothing. */
     int (*load)(struct store *store, const struct store_loader *loader, void *ctx);
+    /* Commits what was submitted; from then on no worker is woken up. After the workers' threads
+     * have ended, before the workers are freed. NULL: nobody is woken up anyway. */
+    void (*stop)(struct store *store);
     void (*free)(struct store *store); /* after what was submitted has been committed */
 };
 

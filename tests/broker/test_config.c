@@ -439,15 +439,32 @@ static void test_mosquitto_option_that_is_harmless_is_a_warning(void **state)
 {
     struct fixture *f = *state;
 
-    assert_non_null(parse(f, "persistence true\nautosave_interval 60\n"));
+    assert_non_null(parse(f, "persistence_file m.db\nautosave_interval 60\n"));
     assert_int_equal(f->problems.count, 2);
     assert_int_equal(f->problems.errors, 0);
     assert_string_equal(
-        problem(f, 1), "test.conf:2: warning: autosave_interval is ignored: noctule does not store "
-                       "anything at intervals");
+        problem(f, 1),
+        "test.conf:2: warning: autosave_interval is ignored: it is unnecessary: what "
+        "is acknowledged is stored already; see durability");
     assert_non_null(
-        parse(f, "persistence false\nenable_control_api false\n")); /* asks for nothing */
+        parse(f, "retained_persistence true\nenable_control_api false\n")); /* asks for nothing */
     assert_int_equal(f->problems.count, 0);
+}
+
+static void test_durability_is_sync_or_an_interval(void **state)
+{
+    struct fixture *f = *state;
+    struct config *config = parse(f, "");
+
+    assert_true(config->persistence);
+    assert_int_equal(config->durability_interval, 0);
+    assert_int_equal(parse(f, "durability sync\n")->durability_interval, 0);
+    assert_int_equal(parse(f, "durability interval 250\n")->durability_interval, 250);
+    assert_null(parse(f, "durability interval\n"));
+    assert_null(parse(f, "durability interval 0\n"));
+    assert_null(parse(f, "durability never\n"));
+    assert_string_equal(problem(f, 0), "test.conf:1: durability: \"never\" is neither \"sync\" nor "
+                                       "\"interval\" with milliseconds from 1 to 60000");
 }
 
 static void test_identity_of_nobody_is_an_error(void **state)
@@ -591,6 +608,7 @@ int main(void)
         TEST(test_problems_second_value_is_named),
         TEST(test_problems_per_listener_settings_must_come_first),
         TEST(test_mosquitto_option_that_is_harmless_is_a_warning),
+        TEST(test_durability_is_sync_or_an_interval),
         TEST(test_identity_of_nobody_is_an_error),
         TEST(test_mosquitto_option_that_restricts_is_an_error),
         TEST(test_mosquitto_plugins_that_are_options_here_are_taken),

@@ -258,6 +258,7 @@ class Broker:
         is_mosquitto = os.path.basename(self.program) == "mosquitto"
         self.log_path = os.path.join(TEST_DIR, f"broker-{number}.log")
         self.config_path = os.path.join(TEST_DIR, f"broker-{number}.conf")
+        self.store_path = os.path.join(TEST_DIR, f"store-{number}")
         self.addresses = []
         self.limits = limits or {}  # resource.RLIMIT_…: (soft, hard)
         self.environment = environment
@@ -324,7 +325,8 @@ class Broker:
         with log:
             self.process = subprocess.Popen(
                 [*self.wrapper, self.program, "-c", self.config_path], stdin=subprocess.DEVNULL, stdout=log, stderr=log,
-                preexec_fn=before_exec, env={**os.environ, **(self.environment or {})})
+                preexec_fn=before_exec,
+                env={**os.environ, "STATE_DIRECTORY": self.store_path, **(self.environment or {})})
         for address in self.addresses:
             wait_until(lambda a=address: self._answers(a), f"a listener on {address.url}")
 

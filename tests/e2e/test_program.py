@@ -162,8 +162,10 @@ class started:
 
     def __enter__(self):
         with open(os.path.join(harness.TEST_DIR, "broker-args.log"), "wb") as log:
-            self.process = subprocess.Popen([NOCTULE, *self.arguments], stdout=log, stderr=log,
-                                            stdin=subprocess.DEVNULL, cwd=harness.TEST_DIR)
+            self.process = subprocess.Popen(
+                [NOCTULE, *self.arguments], stdout=log, stderr=log, stdin=subprocess.DEVNULL,
+                cwd=harness.TEST_DIR,
+                env={**os.environ, "STATE_DIRECTORY": os.path.join(harness.TEST_DIR, "store")})
         return self.process
 
     def __exit__(self, kind, *_):

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: MIT
+"""Where the store is, who may use it, and that what was acknowledged is there after SIGTERM and after kill -9."""
+
+import os
+import signal
+
+import harness
+import wire
+from harness import Broker, cases, noctule_only
+
+
+def end(broker, how):
+    if how == "kill":
+        broker.process.kill()
+        broker.process.wait()
+    else:
+        broker.stop()
+
+
+@noctule_only
+@cases(how=["stop", "kill"], workers=[1, 2])
+def test_acknowledged_is_there_after_a_restart(how, workers):
+    """[MQTT5-4.1.0-1]: the session with its subscription and messages, in order, and what is retained."""
+    with Broker("tcp", workers=workers) as broker:
+        with wire.connected(broker.tcp, "sleeper", clean=False) as sleeper:
+            sleeper.subscribe("a/#", qos=2)
+        with wire.connected(broker.tcp, "publisher") as publisher:
+            publisher.publish("kept", "value", qos=1, retain=True)
+            for number in range(20):
+                publisher.publish("a/b", str(number), qos=1 + number % 2)
+        end(broker, how)
+        broker.start()
+        with wire.Client(broker.tcp, client_id="sleeper") as sleeper:
+            assert sleeper.connect(clean=False).session_present
+            got = [sleeper.message() for _ in range(20)]
+            assert [int(m.payload) for m in got] == list(range(20))
+            assert [m.qos for m in got] == [1 + number % 2 for number in range(20)]
+            sleeper.subscribe("kept", qos=1)
+            assert sleeper.message().payload == b"value"
+
+
+def start_fails(options, why):
+    broker = Broker("tcp", options=options)
+    try:
+        broker.start()  # its listener may answer before the store is opened
+    except AssertionError:
+        pass
+    try:
+        assert broker.wait_exit() == 1
+    finally:
+        broker.process.kill()
+    assert why in broker.log(), broker.log()
+
+
+@noctule_only
+def test_persistence_location_is_used_and_named():
+    folder = os.path.join(harness.TEST_DIR, "here")
+    with Broker("tcp", options=f"persistence_location {folder}") as broker:
+        broker.wait_log(f"storing in {folder}\n")
+        assert os.path.exists(os.path.join(folder, "data.mdb"))
+
+
+@noctule_only
+def test_two_brokers_do_not_share_a_folder():
+    folder = os.path.join(harness.TEST_DIR, "here")
+    with Broker("tcp", options=f"persistence_location {folder}") as broker:
+        start_fails(f"persistence_location {folder}", "another broker uses it")
+        with wire.connected(broker.tcp) as client:
+            client.publish("a", "x", qos=1)
+
+
+@noctule_only
+def test_folder_that_cannot_be_written_is_refused():
+    start_fails("persistence_location /proc/noctule", "the folder of the store cannot be made: /proc/noctule")
+
+
+@noctule_only
+def test_persistence_false_forgets_and_says_so():
+    with Broker("tcp", options="persistence false") as broker:
+        broker.wait_log("a restart forgets everything")
+        with wire.connected(broker.tcp) as publisher:
+            publisher.publish("kept", "value", qos=1, retain=True)
+        broker.stop()
+        broker.start()
+        with wire.connected(broker.tcp) as reader:
+            reader.subscribe("kept", qos=1)
+            reader.expect_nothing()
+        assert not os.path.exists(broker.store_path)
+
+
+@noctule_only
+def test_sigusr1_says_that_there_is_nothing_to_save():
+    with Broker("tcp") as broker:
+        broker.signal(signal.SIGUSR1)
+        broker.wait_log("it is on disk already")
