@@ -242,7 +242,7 @@ static void handle_packet(struct conn *conn, const struct mqtt_frame *frame, str
         return;
     }
     packet_fn *handler = conn_handler(frame->type);
-    if (!mqtt_flags_valid(frame, conn->version)) {
+    if (frame->type != MQTT_PUBLISH && !mqtt_flags_valid(frame, conn->version)) {
         conn_close(conn, MQTT_MALFORMED_PACKET, "invalid flags in a packet's first byte", now);
         return;
     }

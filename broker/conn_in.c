@@ -105,7 +105,7 @@ static enum mqtt_reason accept_publish(struct conn *conn, const struct mqtt_publ
     bool kept = publish->qos == 2 && session_kept_slot(session);
     *ret_wait = 0;
     if (!kept && !publish->retain) { /* what nobody wants is not made a message of */
-        route.match = route_match(worker, publish->topic);
+        route.match = route_match(worker, publish->topic, &conn->last_topic);
         if (route.match->count == 0)
             return nobody;
     }
@@ -125,7 +125,6 @@ static enum mqtt_reason accept_publish(struct conn *conn, const struct mqtt_publ
     route.message = message;
     uint32_t hits = route_message(worker, &route, now);
     *ret_wait = route.wait;
-    message_unref(message);
     return hits == 0 ? nobody : MQTT_SUCCESS;
 }
 
@@ -184,9 +183,11 @@ static enum mqtt_reason on_publish(struct conn *conn, const struct mqtt_frame *f
     enum mqtt_reason reason;
     uint64_t wait = 0;
     *ret_why = "its PUBLISH is not acceptable";
-    if ((reason = mqtt_decode_publish(frame->flags, body, conn->version, &publish)) ||
+    struct span last = route_last_topic(conn->worker, conn->last_topic);
+    if ((reason = mqtt_decode_next_publish(frame->flags, body, conn->version, last, &publish)) ||
         (reason = resolve_alias(conn, &publish)) || (reason = check_publish(conn, &publish)))
         return reason;
+    conn->last_topic.same = publish.same_topic;
     conn->publishes = true;
     STAT_ADD(&conn->worker->stats, publish_received, 1);
     STAT_ADD(&conn->worker->stats, publish_bytes_received, publish.payload.len);

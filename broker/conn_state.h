@@ -13,6 +13,7 @@
 #include "broker/conn.h"
 #include "broker/delivery.h"
 #include "broker/list.h"
+#include "broker/router.h"
 #include "broker/wheel.h"
 #include "mqtt/encode.h"
 #include "mqtt/packet.h"
@@ -113,6 +114,7 @@ struct conn {
     struct principal
         *principal; /* who the session will belong to; from conn_admitted() on, owned */
     struct remembered *remembered; /* of its publishes, see auth/access.h; owned */
+    struct topic_place last_topic; /* that it has published to */
     struct session *session;       /* attached in CONN_OPEN */
     struct login *login;           /* in CONN_CLAIMING, until it is known who it is; then */
     struct claim *claim;           /* until the session is here */

@@ -66,19 +66,27 @@ void match_cache_free(struct match_cache *cache)
     free(cache);
 }
 
-static struct slot *slot_of(struct match_cache *cache, struct span topic)
+static uint32_t slot_of(const struct match_cache *cache, struct span topic)
 {
-    return &cache->slots[XXH3_64bits_withSeed(topic.data, topic.len, cache->seed) % SLOTS];
+    return (uint32_t)(XXH3_64bits_withSeed(topic.data, topic.len, cache->seed) % SLOTS);
+}
+
+struct span match_cache_topic(const struct match_cache *cache, struct topic_place place)
+{
+    const struct slot *slot = &cache->slots[place.slot % SLOTS];
+    return span_of(slot->topic, slot->len);
 }
 
 const struct match_result *match_cache_get(struct match_cache *cache, struct span topic,
-                                           uint64_t generation)
+                                           uint64_t generation, struct topic_place *place)
 {
-    const struct slot *slot = slot_of(cache, topic);
-    if (slot->result && slot->generation == generation &&
-        span_equal(span_of(slot->topic, slot->len), topic))
-        return slot->result;
-    return NULL;
+    if (!place->same && !span_equal(match_cache_topic(cache, *place), topic)) {
+        place->slot = slot_of(cache, topic);
+        if (!span_equal(match_cache_topic(cache, *place), topic))
+            return NULL;
+    }
+    const struct slot *slot = &cache->slots[place->slot % SLOTS];
+    return slot->generation == generation ? slot->result : NULL;
 }
 
 /* Once a generation, so that a cache full of results that are still right costs nothing. */
@@ -95,7 +103,7 @@ static void sweep(struct match_cache *cache, uint64_t generation)
 const struct match_result *match_cache_put(struct match_cache *cache, struct span topic,
                                            uint64_t generation, struct match_result *result)
 {
-    struct slot *slot = slot_of(cache, topic);
+    struct slot *slot = &cache->slots[slot_of(cache, topic)];
     uint8_t *copy = NULL;
     match_result_free(cache->passing);
     cache->passing = NULL;

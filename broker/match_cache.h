@@ -7,10 +7,14 @@
 
 #include "broker/router.h"
 
-/* The remembered result, or NULL. Valid until the next match_cache_put(). */
+/* The remembered result, or NULL. Valid until the next match_cache_put(). `place` is looked at
+ * first, and set. */
 const struct match_result *match_cache_get(struct match_cache *cache, struct span topic,
-                                           uint64_t generation);
-/* Remembers a result (taken over). What is too large is kept until the next put and never found. */
+                                           uint64_t generation, struct topic_place *place);
+/* Remembers a result (taken over) . What is too large is
+ * kept until the next put and never found. */
 const struct match_result *match_cache_put(struct match_cache *cache, struct span topic,
                                            uint64_t generation, struct match_result *result);
+/* The topic at a place, whatever its generation; empty: none. */
+struct span match_cache_topic(const struct match_cache *cache, struct topic_place place);
 void match_result_free(struct match_result *result);

@@ -159,6 +159,12 @@ struct message *message_ref(struct message *message)
     return message;
 }
 
+void message_ref_many(struct message *message, uint32_t count)
+{
+    if (count > 0)
+        atomic_fetch_add_explicit(&message->refs, count, memory_order_relaxed);
+}
+
 void message_unref(struct message *message)
 {
     if (!message)

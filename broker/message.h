@@ -56,7 +56,8 @@ void message_will_is_sent(struct message *will);
 struct message *message_copy(const struct message *message);
 
 struct message *message_ref(struct message *message); /* returns its argument */
-void message_unref(struct message *message);          /* the last one frees; NULL is fine */
+void message_ref_many(struct message *message, uint32_t count);
+void message_unref(struct message *message); /* the last one frees; NULL is fine */
 
 /* How many messages there are, retained, queued or in flight, each once however many hold it, and
  * the bytes of their payload. Any thread; what another thread has made or freed since its last

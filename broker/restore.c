@@ -456,6 +456,7 @@ static void route_rest(struct restore *restore)
         struct route route = { .message = late->message,
                                .publisher = late->from,
                                .retained = late->message->retain };
+        late->message = NULL; /* given away */
         (void)route_message(worker, &route, worker->now);
     }
 }

@@ -12,6 +12,7 @@
 #include "broker/locks.h"
 #include "broker/match_cache.h"
 #include "broker/session.h"
+#include "broker/takeover.h"
 
 #include <assert.h>
 #include <stdlib.h>
@@ -163,11 +164,17 @@ static struct match_result *merge_all(struct found *found)
     return result;
 }
 
-const struct match_result *route_match(struct worker *worker, struct span topic)
+struct span route_last_topic(const struct worker *worker, struct topic_place place)
+{
+    return match_cache_topic(worker->matches, place);
+}
+
+const struct match_result *route_match(struct worker *worker, struct span topic,
+                                       struct topic_place *place)
 {
     struct broker *broker = worker->broker;
     uint64_t generation = atomic_load_explicit(&broker->generation, memory_order_acquire);
-    const struct match_result *known = match_cache_get(worker->matches, topic, generation);
+    const struct match_result *known = match_cache_get(worker->matches, topic, generation, place);
     if (known)
         return known;
     struct found found = { 0 };
@@ -194,14 +201,6 @@ void route_offer(struct worker *worker, struct session *session, struct delivery
             &(struct mail){ .kind = MAIL_DELIVERY, .target = session, .delivery = *delivery });
 }
 
-static struct mail mail_for_group(const struct hit *hit, struct message *message)
-{
-    struct delivery delivery = { .message = message_ref(message),
-                                 .qos = message->qos,
-                                 .flags = message->retain ? DELIVERY_RETAIN : 0 };
-    return (struct mail){ .kind = MAIL_GROUP_MESSAGE, .target = hit->target, .delivery = delivery };
-}
-
 /* What goes out: never more than was granted, and more than was published only where the
  * configuration wants it. A group decides for its members later. */
 static uint8_t effective_qos(const struct worker *worker, const struct hit *hit,
@@ -211,20 +210,22 @@ static uint8_t effective_qos(const struct worker *worker, const struct hit *hit,
     return worker->config->upgrade_outgoing_qos || granted < message->qos ? granted : message->qos;
 }
 
-static struct mail mail_for_session(struct worker *worker, const struct hit *hit,
-                                    struct message *message)
+/* With a reference that is counted already. A group is offered the message as it was published. */
+static struct delivery delivery_of(const struct worker *worker, const struct hit *hit,
+                                   struct message *message)
 {
-    bool retain = message->retain && (hit->options & MQTT_SUB_RETAIN_AS_PUBLISHED);
-    struct delivery delivery = { .message = message_ref(message),
+    bool group = hit->kind == TREE_GROUP;
+    bool retain = message->retain && (group || hit->options & MQTT_SUB_RETAIN_AS_PUBLISHED);
+    struct delivery delivery = { .message = message,
                                  .sub_id = hit->sub_id,
-                                 .qos = effective_qos(worker, hit, message),
+                                 .qos = group ? message->qos : effective_qos(worker, hit, message),
                                  .flags = (uint8_t)((retain ? DELIVERY_RETAIN : 0) |
-                                                    (hit->options & ENTRY_ASK)) };
-    if (hit->ids) {
+                                                    (group ? 0 : hit->options & ENTRY_ASK)) };
+    if (hit->ids && !group) {
         delivery.ids = sub_ids_ref(hit->ids);
         delivery.flags |= DELIVERY_MANY_IDS;
     }
-    return (struct mail){ .kind = MAIL_DELIVERY, .target = hit->target, .delivery = delivery };
+    return delivery;
 }
 
 static bool applies(const struct hit *hit, const struct session *publisher)
@@ -232,13 +233,6 @@ static bool applies(const struct hit *hit, const struct session *publisher)
     if (hit->kind == TREE_GROUP || hit->condition == HIT_ALWAYS)
         return true;
     return (hit->condition == HIT_IF_PUBLISHER) == (hit->target == publisher);
-}
-
-static struct worker *owner_of(const struct mail *mail)
-{
-    if (mail->kind == MAIL_GROUP_MESSAGE)
-        return group_owner(mail->target);
-    return session_owner(mail->target);
 }
 
 /* ---- what must survive ---- */
@@ -286,31 +280,55 @@ static bool write_receivers(struct worker *worker, const struct route *route,
 
 /* ---- offering to all ---- */
 
+/* Gives the delivery to its receiver, or puts it aside in `own` when that is of this worker. */
+static void offer_to(struct worker *worker, const struct hit *hit, struct delivery *delivery,
+                     struct mails *own)
+{
+    bool group = hit->kind == TREE_GROUP;
+    struct worker *owner = group ? group_owner(hit->target) : session_owner(hit->target);
+    if (owner == worker && !own && !group) {
+        takeover_deliver(worker, hit->target, delivery, worker->now);
+        return;
+    }
+    struct mail mail = { .kind = group ? MAIL_GROUP_MESSAGE : MAIL_DELIVERY,
+                         .target = hit->target,
+                         .delivery = *delivery };
+    if (owner == worker && own)
+        mails_add(own, &mail);
+    else
+        worker_post(worker, owner, &mail);
+}
+
 /* Offers to every receiver; those of this worker are put aside instead when `own` is given. */
 static uint32_t offer_to_all(struct worker *worker, struct route *route, struct mails *own)
 {
+    struct topic_place place = { 0 };
+    struct message *message = route->message;
     const struct match_result *result = route->match && !route->retained
                                             ? route->match
-                                            : route_match(worker, message_topic(route->message));
-    bool unrouted = route->message->stored != NULL;
+                                            : route_match(worker, message_topic(message), &place);
+    uint32_t count = result->count, left = count;
+    bool unrouted = message->stored != NULL;
     bool kept = result->kept > 0 && !route->own && write_receivers(worker, route, result);
     if (kept || unrouted)
-        route->wait = durable_message(worker, route->message, unrouted);
-    for (uint32_t i = 0; i < result->count; i++) {
+        route->wait = durable_message(worker, message, unrouted);
+    if (count == 0)
+        message_unref(message);
+    else
+        message_ref_many(message, count - 1); /* one for each, as far as they get it */
+    for (uint32_t i = 0; i < count; i++) {
         const struct hit *hit = &result->hits[i];
         if (!applies(hit, route->publisher))
             continue;
-        struct mail mail = hit->kind == TREE_GROUP ? mail_for_group(hit, route->message)
-                                                   : mail_for_session(worker, hit, route->message);
+        struct delivery delivery = delivery_of(worker, hit, message);
         if (kept && is_kept(worker, route, hit))
-            mail.delivery.flags |= DELIVERY_STORED;
-        struct worker *owner = owner_of(&mail);
-        if (owner == worker && own)
-            mails_add(own, &mail);
-        else
-            worker_post(worker, owner, &mail);
+            delivery.flags |= DELIVERY_STORED;
+        left--;
+        offer_to(worker, hit, &delivery, own);
     }
-    return result->count;
+    for (; left > 0; left--) /* those for whom it is not */
+        message_unref(message);
+    return count;
 }
 
 /*
@@ -323,13 +341,14 @@ static uint32_t route_retained(struct worker *worker, struct route *route)
 {
     struct retained *retained = worker->broker->retained;
     struct mails own = { 0 };
-    struct retained_shard *shard = retained_lock(retained, message_topic(route->message));
-    uint64_t number = retained_set(retained, shard, route->message);
-    if (number && route->message->expires)
-        retained_expire_at(worker, route->message->expires);
+    struct message *message = message_ref(route->message);
+    struct retained_shard *shard = retained_lock(retained, message_topic(message));
+    uint64_t number = retained_set(retained, shard, message);
+    if (number && message->expires)
+        retained_expire_at(worker, message->expires);
     uint32_t hits = offer_to_all(worker, route, &own);
     if (number && !route->own)
-        route->wait = durable_retained(worker, route->message, number);
+        route->wait = durable_retained(worker, message, number);
     worker_flush_outboxes(worker);
     worker_take_in(worker);
     retained_unlock(shard);
@@ -338,6 +357,7 @@ static uint32_t route_retained(struct worker *worker, struct route *route)
     for (size_t i = 0; i < own.count; i++)
         worker_post(worker, worker, &own.at[i]);
     free(own.at);
+    message_unref(message);
     return hits;
 }
 

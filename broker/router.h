@@ -37,7 +37,7 @@ struct match_result {
 
 /* Who publishes, for No Local: NULL for the broker itself. Only compared. */
 struct route {
-    struct message *message; /* borrowed */
+    struct message *message; /* its reference is given away */
     const struct session *publisher;
     bool retained;                    /* set or clear the retained message as well */
     bool own;                         /* the broker speaks for itself: nothing is stored */
@@ -51,9 +51,19 @@ struct route {
  * hits there were (sessions and groups, before No Local). */
 uint32_t route_message(struct worker *worker, struct route *route, uint64_t now);
 
+/* Where a publisher's last topic stands in the worker's cache, so that the same topic again needs
+ * neither a check nor a hash. */
+struct topic_place {
+    uint32_t slot; /* any number will do at first */
+    bool same;     /* the topic to be matched is known to equal the one there */
+};
+/* The topic at a place, empty if there is none any more; valid until the worker's next match. */
+struct span route_last_topic(const struct worker *worker, struct topic_place place);
+
 /* What a topic matches; valid until the worker's next match. With no hits there is nothing to
- * route. */
-const struct match_result *route_match(struct worker *worker, struct span topic);
+ * route. `place` is looked at first, and set. */
+const struct match_result *route_match(struct worker *worker, struct span topic,
+                                       struct topic_place *place);
 
 /* Offers to a session wherever it is. The delivery is taken over. */
 void route_offer(struct worker *worker, struct session *session, struct delivery *delivery,

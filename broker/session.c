@@ -75,7 +75,7 @@ static void drop(struct worker *worker, struct session *session, struct delivery
 static bool can_drain(const struct session *session)
 {
     const struct conn *conn = session->conn;
-    const struct delivery *first = queue_first((struct queue *)&session->queue);
+    const struct delivery *first = queue_first(&session->queue);
     return conn && !conn->choked && conn->connack_sent && first &&
            (first->qos == 0 || session->inflight.window < conn->window);
 }

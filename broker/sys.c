@@ -185,7 +185,6 @@ static void publish(struct worker *worker, const char *topic, const char *value,
     struct message *message = message_from_text(topic, value, true);
     (void)route_message(worker,
                         &(struct route){ .message = message, .retained = true, .own = true }, now);
-    message_unref(message);
 }
 
 static void publish_changed(struct worker *worker, const char *topic, const char *value,

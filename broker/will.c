@@ -27,6 +27,7 @@ static const enum fate fates[CONN_ENDS] = {
         SEND_OR_DELAY, /* a delayed one of a session that outlives the broker is kept */
 };
 
+/* The will is given away. */
 static void send(struct worker *worker, struct session *session, struct message *will, uint64_t now)
 {
     char name[LOG_QUOTE_MAX];
@@ -53,7 +54,6 @@ void will_send_delayed(struct worker *worker, struct session *session, uint64_t 
     struct message *will = session->will;
     session->will = NULL;
     send(worker, session, will, now);
-    message_unref(will);
 }
 
 void will_decide(struct conn *conn, enum conn_end end, uint64_t now)
@@ -71,7 +71,8 @@ void will_decide(struct conn *conn, enum conn_end end, uint64_t now)
         session->will_at = now + (uint64_t)conn->will_delay * 1000;
         return;
     }
-    if (fates[end] != FORGET)
+    if (fates[end] == FORGET)
+        message_unref(will);
+    else
         send(conn->worker, session, will, now);
-    message_unref(will);
 }

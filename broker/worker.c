@@ -586,7 +586,6 @@ static void route_pending(struct worker *worker, uint64_t now)
                                              .retained = pending.message->retain,
                                              .position = pending.wait },
                             now);
-        message_unref(pending.message);
     }
 }
 
@@ -674,7 +673,6 @@ void worker_publish(struct worker *worker, struct span topic, struct span payloa
     if (!message)
         return;
     (void)route_message(worker, &(struct route){ .message = message, .own = true }, now);
-    message_unref(message);
 }
 
 uint64_t worker_next_tick(const struct worker *worker)

@@ -168,12 +168,18 @@ static enum mqtt_reason publish_properties(struct mqtt_publish *publish)
     if (mqtt_has(&publish->props, MQTT_PROP_SUBSCRIPTION_ID)) /* [MQTT5-3.3.4-6] */
         return MQTT_PROTOCOL_ERROR;
     if (publish->topic.len > 0)
-        return wire_topic_check(publish->topic);
+        return publish->same_topic ? MQTT_SUCCESS : wire_topic_check(publish->topic);
     return mqtt_has(&publish->props, MQTT_PROP_TOPIC_ALIAS) ? MQTT_SUCCESS : MQTT_PROTOCOL_ERROR;
 }
 
 enum mqtt_reason mqtt_decode_publish(uint8_t flags, struct span body, uint8_t version,
                                      struct mqtt_publish *ret)
+{
+    return mqtt_decode_next_publish(flags, body, version, span_of(NULL, 0), ret);
+}
+
+enum mqtt_reason mqtt_decode_next_publish(uint8_t flags, struct span body, uint8_t version,
+                                          struct span last_topic, struct mqtt_publish *ret)
 {
     const uint8_t qos = (flags >> 1) & 3;
     const bool dup = flags & 8;
@@ -191,12 +197,15 @@ enum mqtt_reason mqtt_decode_publish(uint8_t flags, struct span body, uint8_t ve
     ret->retain = flags & 1;
     ret->id = 0;
     ret->topic = span_of(topic, topic_len);
+    ret->same_topic = topic_len > 0 && span_equal(ret->topic, last_topic);
     ret->payload = span_of(body.data + head_len, body.len - head_len);
     ret->raw_properties = span_of(NULL, 0);
     ret->props.present = 0;
     if (qos > 0 && (ret->id = wire_u16(topic + topic_len)) == 0) /* [MQTT5-2.2.1-3] */
         return MQTT_PROTOCOL_ERROR;
-    return version == MQTT_V5 ? publish_properties(ret) : wire_topic_check(ret->topic);
+    if (version == MQTT_V5)
+        return publish_properties(ret);
+    return ret->same_topic ? MQTT_SUCCESS : wire_topic_check(ret->topic);
 }
 
 /* ---- PUBACK, PUBREC, PUBREL, PUBCOMP: sections 3.4 to 3.7 ---- */

@@ -37,7 +37,7 @@ const char *mqtt_type_name(unsigned type)
  * A length spelled with more bytes than it needs is accepted: [MQTT5-1.5.5-1] binds the sender, and
  * small clients of MQTT 3 reserve all four bytes in advance.
  */
-enum mqtt_frame_status mqtt_frame_parse(struct span in, struct mqtt_frame *ret_frame)
+enum mqtt_frame_status mqtt_frame_parse_any(struct span in, struct mqtt_frame *ret_frame)
 {
     uint32_t body_len = 0;
 

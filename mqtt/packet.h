@@ -49,7 +49,17 @@ struct mqtt_frame {
 };
 
 /* Reads the fixed header at the start of `in`. ret_frame is written for HEAD and WHOLE. */
-enum mqtt_frame_status mqtt_frame_parse(struct span in, struct mqtt_frame *ret_frame);
+enum mqtt_frame_status mqtt_frame_parse_any(struct span in, struct mqtt_frame *ret_frame);
+static inline enum mqtt_frame_status mqtt_frame_parse(struct span in, struct mqtt_frame *ret_frame)
+{
+    if (in.len < 2 || in.data[1] > 0x7F || in.len - 2 < in.data[1])
+        return mqtt_frame_parse_any(in, ret_frame);
+    /* most packets: whole, and a length of one byte */
+    *ret_frame = (struct mqtt_frame){
+        .type = in.data[0] >> 4, .flags = in.data[0] & 0x0F, .header_len = 2, .body_len = in.data[1]
+    };
+    return MQTT_FRAME_WHOLE;
+}
 
 /*
  * Whether a packet of this type may have these flags [MQTT5-2.1.3-1]; PUBLISH: QoS 3 is not
@@ -102,6 +112,7 @@ struct mqtt_subscribe { /* SUBSCRIBE and UNSUBSCRIBE */
 struct mqtt_publish {
     uint8_t qos;
     bool dup, retain;
+    bool same_topic;   /* as mqtt_decode_next_publish() was told */
     uint16_t id;       /* 0 when qos is 0 */
     struct span topic; /* checked as a topic name; empty only with an alias */
     struct span payload;
@@ -132,6 +143,10 @@ struct mqtt_disconnect { /* DISCONNECT and AUTH */
 enum mqtt_reason mqtt_decode_connect(struct span body, struct mqtt_connect *ret);
 enum mqtt_reason mqtt_decode_publish(uint8_t flags, struct span body, uint8_t version,
                                      struct mqtt_publish *ret);
+/* The same from somebody whose last topic, which has been checked, was `last_topic`: if it is the
+ * same again, ret->same_topic is set, and it is not checked again. */
+enum mqtt_reason mqtt_decode_next_publish(uint8_t flags, struct span body, uint8_t version,
+                                          struct span last_topic, struct mqtt_publish *ret);
 enum mqtt_reason mqtt_decode_ack(enum mqtt_type type, struct span body, uint8_t version,
                                  struct mqtt_ack *ret);
 enum mqtt_reason mqtt_decode_subscribe(struct span body, uint8_t version,

@@ -299,14 +299,36 @@ static void test_match_cache_finds_only_topic_and_generation(void **state)
 {
     struct match_cache *cache = match_cache_new(1);
     struct span topic = span_str("a/b");
+    struct topic_place place = { 0 };
     (void)state;
-    assert_null(match_cache_get(cache, topic, 1));
+    assert_null(match_cache_get(cache, topic, 1, &place));
     const struct match_result *result = match_cache_put(cache, topic, 1, result_of(1));
-    assert_ptr_equal(match_cache_get(cache, topic, 1), result);
-    assert_null(match_cache_get(cache, topic, 2));
-    assert_null(match_cache_get(cache, span_str("a/c"), 1));
+    assert_ptr_equal(match_cache_get(cache, topic, 1, &place), result);
+    assert_null(match_cache_get(cache, topic, 2, &place));
+    assert_null(match_cache_get(cache, span_str("a/c"), 1, &place));
     result = match_cache_put(cache, topic, 2, result_of(0)); /* nobody: worth knowing as well */
-    assert_ptr_equal(match_cache_get(cache, topic, 2), result);
+    assert_ptr_equal(match_cache_get(cache, topic, 2, &place), result);
+    match_cache_free(cache);
+}
+
+/* A publisher's place speaks for its last topic, whoever else has used the cache since. */
+static void test_match_cache_place_is_only_a_hint(void **state)
+{
+    struct match_cache *cache = match_cache_new(1);
+    struct topic_place place = { 0 }, other = { .slot = UINT32_MAX };
+    (void)state;
+    assert_int_equal(match_cache_topic(cache, place).len, 0);
+    assert_null(match_cache_get(cache, span_str("a"), 1, &place));
+    const struct match_result *a = match_cache_put(cache, span_str("a"), 1, result_of(1));
+    const struct match_result *b = match_cache_put(cache, span_str("b"), 1, result_of(2));
+    assert_true(span_equal(match_cache_topic(cache, place), span_str("a")));
+    assert_ptr_equal(match_cache_get(cache, span_str("b"), 1, &other), b);
+    assert_ptr_equal(match_cache_get(cache, span_str("b"), 1, &place), b);
+    assert_true(span_equal(match_cache_topic(cache, place), span_str("b")));
+    assert_ptr_equal(match_cache_get(cache, span_str("a"), 1, &other), a);
+    other.same = true; /* what was compared before is not compared again, but for the generation */
+    assert_ptr_equal(match_cache_get(cache, span_str("a"), 1, &other), a);
+    assert_null(match_cache_get(cache, span_str("a"), 2, &other));
     match_cache_free(cache);
 }
 
@@ -314,18 +336,19 @@ static void test_match_cache_does_not_keep_what_is_too_large(void **state)
 {
     enum { TOPIC = 1024, HITS = 65536 };
     static char topic[TOPIC + 1];
+    struct topic_place place = { 0 };
     struct match_cache *cache = match_cache_new(1);
     (void)state;
     memset(topic, 't', sizeof topic);
     assert_int_equal(match_cache_put(cache, span_of(topic, TOPIC + 1), 1, result_of(1))->count, 1);
-    assert_null(match_cache_get(cache, span_of(topic, TOPIC + 1), 1));
+    assert_null(match_cache_get(cache, span_of(topic, TOPIC + 1), 1, &place));
     (void)match_cache_put(cache, span_of(topic, TOPIC), 1, result_of(1));
-    assert_non_null(match_cache_get(cache, span_of(topic, TOPIC), 1));
+    assert_non_null(match_cache_get(cache, span_of(topic, TOPIC), 1, &place));
     assert_int_equal(match_cache_put(cache, span_str("x"), 1, result_of(HITS + 1))->count,
                      HITS + 1);
-    assert_null(match_cache_get(cache, span_str("x"), 1));
+    assert_null(match_cache_get(cache, span_str("x"), 1, &place));
     (void)match_cache_put(cache, span_str("x"), 1, result_of(HITS));
-    assert_non_null(match_cache_get(cache, span_str("x"), 1));
+    assert_non_null(match_cache_get(cache, span_str("x"), 1, &place));
     match_cache_free(cache);
 }
 
@@ -334,19 +357,20 @@ static void test_match_cache_is_bounded_and_stale_results_make_room(void **state
 {
     enum { HITS = 65536, TOPICS = 32, ROOM_FOR = 4 };
     struct match_cache *cache = match_cache_new(1);
+    struct topic_place place = { 0 };
     char topic[16];
     unsigned kept = 0;
     (void)state;
     for (unsigned i = 0; i < TOPICS; i++) {
         snprintf(topic, sizeof topic, "large/%u", i);
         (void)match_cache_put(cache, span_str(topic), 1, result_of(HITS));
-        kept += match_cache_get(cache, span_str(topic), 1) != NULL;
+        kept += match_cache_get(cache, span_str(topic), 1, &place) != NULL;
     }
     assert_true(kept > 0 && kept <= ROOM_FOR);
     (void)match_cache_put(cache, span_str("small"), 2, result_of(1));
-    assert_non_null(match_cache_get(cache, span_str("small"), 2));
+    assert_non_null(match_cache_get(cache, span_str("small"), 2, &place));
     (void)match_cache_put(cache, span_str("large/again"), 2, result_of(HITS));
-    assert_non_null(match_cache_get(cache, span_str("large/again"), 2));
+    assert_non_null(match_cache_get(cache, span_str("large/again"), 2, &place));
     match_cache_free(cache);
 }
 
@@ -368,6 +392,7 @@ int main(void)
         BOTH(test_router_keeps_the_order_of_a_publisher),
         BOTH(test_router_cached_match_ends_with_any_change_of_filters),
         cmocka_unit_test(test_match_cache_finds_only_topic_and_generation),
+        cmocka_unit_test(test_match_cache_place_is_only_a_hint),
         cmocka_unit_test(test_match_cache_does_not_keep_what_is_too_large),
         cmocka_unit_test(test_match_cache_is_bounded_and_stale_results_make_room),
     };
