@@ -9,6 +9,7 @@
 #include "broker/auth/access.h"
 #include "broker/auth/acl.h"
 #include "broker/auth/login.h"
+#include "broker/brake.h"
 #include "broker/broker_state.h"
 #include "broker/conn_state.h"
 #include "broker/log.h"
@@ -159,6 +160,7 @@ void conn_end(struct conn *conn, enum conn_end end, enum mqtt_reason reason, con
     conn->phase = CONN_CLOSED;
     conn->lost = end == END_NETWORK;
     wheel_cancel(&conn->timer);
+    brake_drop(conn);
     if (conn->claim) {
         claim_abandon(conn->claim);
         conn->claim = NULL;
@@ -329,6 +331,8 @@ static struct span feed_whole(struct conn *conn, struct span rest, uint64_t now)
         size_t size = (size_t)frame.header_len + frame.body_len;
         handle_packet(conn, &frame, span_of(rest.data + frame.header_len, frame.body_len), now);
         rest = span_of(rest.data + size, rest.len - size);
+        if (conn->worker->pressed && brake_hold(conn, rest))
+            return span_of(NULL, 0);
     }
     return rest;
 }
@@ -340,6 +344,11 @@ static void feed(struct conn *conn, struct span rest, uint64_t now)
             return;
         if (conn->phase == CONN_CLAIMING) {
             hold(conn, rest, now);
+            return;
+        }
+        if (conn->braked) {
+            if (!brake_append(conn, rest))
+                conn_close(conn, MQTT_QUOTA_EXCEEDED, "no memory for what it sent", now);
             return;
         }
         if (conn->partial_len == 0)
@@ -355,7 +364,8 @@ static void feed(struct conn *conn, struct span rest, uint64_t now)
  * because of us. */
 void conn_watch_backlog(struct conn *conn, uint64_t now)
 {
-    bool behind = conn_is_behind(conn) || (conn->publishes && conn->worker->congested);
+    bool behind = conn->braked || conn_is_behind(conn) ||
+                  (conn->publishes && conn->worker->congested);
     if (conn->phase != CONN_OPEN || behind == conn->paused)
         return;
     conn->paused = behind;
@@ -370,6 +380,12 @@ void conn_feed(struct conn *conn, struct span bytes, uint64_t now)
     conn->worker->now = now;
     STAT_ADD(&conn->worker->stats, bytes_received, bytes.len);
     memory_took_in(conn->worker, bytes.len);
+    conn_go_on(conn, bytes, now);
+}
+
+void conn_go_on(struct conn *conn, struct span bytes, uint64_t now)
+{
+    conn->worker->pressed = NULL;
     feed(conn, bytes, now);
     conn_watch_backlog(conn, now);
 }

@@ -124,6 +124,7 @@ struct conn {
 
     uint8_t *partial; /* the beginning of a packet, or in CONN_CLAIMING whatever arrived */
     size_t partial_len, partial_room;
+    struct braked *braked; /* what follows, while a receiver must catch up; see brake.h */
 
     struct reply_line replies;
     struct unfinished *unfinished;
@@ -159,6 +160,8 @@ void conn_durable(struct conn *conn); /* the store has come further: see what ma
  * how many answers that are. */
 unsigned conn_fail_waiting(struct conn *conn, uint64_t after, uint64_t upto, uint64_t now);
 void conn_feed_held(struct conn *conn, uint64_t now); /* after the claim */
+/* After it was braked. */
+void conn_go_on(struct conn *conn, struct span bytes, uint64_t now);
 
 /* conn_connect.c */
 void on_connect(struct conn *conn, struct span body, uint64_t now);

@@ -6,6 +6,7 @@
 #include "broker/session.h"
 
 #include "broker/auth/access.h"
+#include "broker/brake.h"
 #include "broker/broker_state.h"
 #include "broker/conn_state.h"
 #include "broker/durable.h"
@@ -13,8 +14,6 @@
 #include "broker/will.h"
 
 #include <stdlib.h>
-
-enum { EARLY_DRAIN = 500 }; /* deliveries that make a connection drain in mid-turn */
 
 static timer_fn session_timer;
 
@@ -70,9 +69,7 @@ static void drop(struct worker *worker, struct session *session, struct delivery
     delivery_unref(delivery);
 }
 
-/* Whether the queue can move at all: a full window waits for the client, a choked socket for the
- * network. */
-static bool can_drain(const struct session *session)
+bool session_can_drain(const struct session *session)
 {
     const struct conn *conn = session->conn;
     const struct delivery *first = queue_first(&session->queue);
@@ -97,10 +94,18 @@ __attribute__((noinline)) static bool deny(struct worker *worker, struct session
     return true;
 }
 
+/* Many are waiting, in mid-turn: send now what can be sent, else take in less. */
+static void crowded(struct worker *worker, struct session *session, uint64_t now)
+{
+    if (session_can_drain(session))
+        session->conn->link->ops->flush(session->conn->link);
+    else if (session->inflight.window > 0)
+        brake_offered(worker, session, now);
+}
+
 void session_offer(struct worker *worker, struct session *session, struct delivery *delivery,
                    uint64_t now)
 {
-    (void)now;
     if (worker->guarded && deny(worker, session, delivery))
         return;
     bool offline = !session->conn;
@@ -119,20 +124,20 @@ void session_offer(struct worker *worker, struct session *session, struct delive
     /* What came through a group was asked for (credit). */
     bool takes = delivery->flags & DELIVERY_SHARED ||
                  worker_queue_takes(worker, &session->queue, delivery);
-    if (!takes || !queue_push(&session->queue, delivery)) {
+    takes = takes && queue_push(&session->queue, delivery);
+    if (!takes)
         drop(worker, session, delivery);
-        return;
-    }
     if (offline)
         return;
     worker_ready(worker, session->conn);
-    if (session->queue.count >= EARLY_DRAIN && can_drain(session))
-        session->conn->link->ops->flush(session->conn->link);
+    if (session->queue.count >= brake_mark(worker))
+        crowded(worker, session, now);
 }
 
 void session_finish(struct worker *worker, struct session *session, struct inflight_entry *entry,
                     uint16_t id)
 {
+    session->pace.acknowledged++;
     durable_done(worker, session->slot, &entry->delivery);
     durable_outbound_end(worker, session, entry, id);
     if (entry->delivery.flags & DELIVERY_SHARED)
@@ -148,6 +153,7 @@ void session_attach(struct session *session, struct conn *conn, uint64_t now)
     (void)now;
     session->conn = conn;
     session->epoch++;
+    brake_start(session);
     session->expiry = conn->session_expiry;
     session->ends_at = UINT64_MAX;
     session->taken_by_clean_start = false;
@@ -225,6 +231,7 @@ void session_detach(struct worker *worker, struct session *session, uint64_t now
         session->conn->session = NULL;
         session->conn = NULL;
     }
+    brake_forget(worker, session);
     /* First, so that the groups do not choose this session for what it gives back. */
     for (uint32_t i = 0; i < session->subscription_count; i++)
         if (session->subscriptions[i].member)

@@ -37,6 +37,13 @@ struct subscription {
     struct membership *member; /* of a shared one, else NULL */
 };
 
+/* How fast a client acknowledges, see brake.h. */
+struct pace {
+    uint64_t slice_ends;   /* milliseconds */
+    uint32_t acknowledged; /* since it began, or longer if nobody has asked */
+    bool brisk;            /* in the slice before */
+};
+
 /* Who may touch what: (i) immutable, (a) atomic, (T) the session table's lock, (o) the owner,
  * (n) the owner-to-be until the hand-over. */
 struct session {
@@ -60,6 +67,7 @@ struct session {
     bool changed;              /* (o) what the store keeps of it is not true any more */
     bool taken_by_clean_start; /* (o) the connection ends for one that wants a new session */
 
+    struct pace pace;         /* (o) */
     struct queue queue;       /* (o) to be sent */
     struct inflight inflight; /* (o) sent */
     struct list sent_node;    /* (o) in worker.sent: QoS 1 identifiers are not recorded yet */
@@ -114,6 +122,10 @@ static inline struct span session_client_id(const struct session *session)
  */
 void session_offer(struct worker *worker, struct session *session, struct delivery *delivery,
                    uint64_t now);
+
+/* Whether the queue can move at all: a full window waits for the client, a choked socket for the
+ * network. */
+bool session_can_drain(const struct session *session);
 
 /* Borrowed link between a session and its connection; attach also readies redelivery, detach
  * ends what lived only on the connection. */

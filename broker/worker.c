@@ -9,6 +9,7 @@
 #include "broker/auth/access.h"
 #include "broker/auth/login.h"
 #include "broker/auth/login_state.h"
+#include "broker/brake.h"
 #include "broker/broker_state.h"
 #include "broker/conn_state.h"
 #include "broker/durable.h"
@@ -49,6 +50,7 @@ struct worker *worker_new(struct broker *broker, unsigned index, uint64_t now)
     CHECK(worker->outboxes);
     wheel_init(&worker->wheel, now);
     list_init(&worker->conns);
+    list_init(&worker->braked);
     list_init(&worker->ready);
     list_init(&worker->waiting);
     list_init(&worker->jobs);
@@ -643,6 +645,7 @@ bool worker_finish(struct worker *worker, uint64_t now)
 {
     worker->now = now;
     handle_inbox(worker);
+    brake_release(worker, now);
     group_work(worker, now);
     worker_flush_outboxes(worker);
     worker_submit(worker);

@@ -50,12 +50,17 @@ struct worker {
     unsigned index;        /* (i) */
     uint64_t now;          /* (o) of the call that is running */
 
-    struct mails inbox;     /* (o) what was taken out of the mailbox */
-    size_t inbox_offered;   /* (o) deliveries before it have been offered early */
-    size_t inbox_at;        /* (o) the next to be handled */
-    struct mails *outboxes; /* (o) one per worker */
-    struct wheel wheel;     /* (o) */
-    struct list conns;      /* (o) all connections, conn.worker_node */
+    struct mails inbox;       /* (o) what was taken out of the mailbox */
+    size_t inbox_offered;     /* (o) deliveries before it have been offered early */
+    size_t inbox_at;          /* (o) the next to be handled */
+    struct mails *outboxes;   /* (o) one per worker */
+    struct wheel wheel;       /* (o) */
+    struct list braked;       /* (o) see brake.h, as the next four */
+    size_t braked_bytes;      /* (o) */
+    struct braked *releasing; /* (o) whose bytes are being fed */
+    struct session *pressed;  /* (o) by what is being fed */
+    struct timer brake_timer; /* (o) */
+    struct list conns;        /* (o) all connections, conn.worker_node */
     struct list
         ready; /* (o) connections with something to send, conn.ready_node; membership is the node's own state */
     struct list waiting;  /* (o) connections whose replies wait for the store, conn.waiting_node */

@@ -371,9 +371,19 @@ RULES = {
     # ---- bounds -----------------------------------------------------------------------------------
     "a queue that fills up is drained in mid-turn": unit(
         "broker/session.c",
-        "session->queue.count >= EARLY_DRAIN && can_drain(session)",
-        "0 && can_drain(session)",
+        "if (session_can_drain(session))",
+        "if (0 && session_can_drain(session))",
         "bounds:mid_turn"),
+    "a publisher waits for a receiver that acknowledges": unit(
+        "broker/brake.c",
+        "return pace->brisk || pace->acknowledged >= BRISK;",
+        "return false;",
+        "brake:loses_nothing"),
+    "but for no other": unit(
+        "broker/brake.c",
+        "return pace->brisk || pace->acknowledged >= BRISK;",
+        "return true;",
+        "brake:silent"),
     "what comes behind CONNECT is held until the session has come": unit(
         "broker/conn.c",
         "            hold(conn, rest, now);\n",
