@@ -40,7 +40,7 @@ static bool reply_grow(struct reply_line *line)
     return true;
 }
 
-static void reply_push(struct conn *conn, const struct reply *reply)
+static inline void reply_push(struct conn *conn, const struct reply *reply)
 {
     struct reply_line *line = &conn->replies;
     if (line->count == line->room && !reply_grow(line)) {
@@ -49,8 +49,7 @@ static void reply_push(struct conn *conn, const struct reply *reply)
                    conn->worker->now);
         return;
     }
-    line->count++;
-    *reply_at(line, line->count - 1) = *reply;
+    *reply_at(line, line->count++) = *reply;
     if (reply->wait > conn->worker->durable && !list_linked(&conn->waiting_node))
         list_append(&conn->worker->waiting, &conn->waiting_node);
     worker_ready(conn->worker, conn);

@@ -9,7 +9,6 @@
 #include <stdlib.h>
 
 enum {
-    IDENTIFIERS = 65535,
     FIRST_ROOM = 8,
     KEPT_ROOM = 64, /* a larger ring is given back when nothing is under way */
 };
@@ -21,7 +20,7 @@ static struct inflight_entry *slot(const struct inflight *inflight, uint64_t pla
 
 uint16_t inflight_id(uint64_t place)
 {
-    return (uint16_t)(place % IDENTIFIERS + 1);
+    return (uint16_t)(place % INFLIGHT_IDENTIFIERS + 1);
 }
 
 struct inflight_entry *inflight_at(struct inflight *inflight, uint64_t place)
@@ -30,12 +29,9 @@ struct inflight_entry *inflight_at(struct inflight *inflight, uint64_t place)
     return slot(inflight, place);
 }
 
-bool inflight_reserve(struct inflight *inflight)
+bool inflight_grow(struct inflight *inflight)
 {
-    uint64_t used = inflight->next - inflight->base;
-    if (used < inflight->room && used < IDENTIFIERS)
-        return true;
-    if (used == IDENTIFIERS)
+    if (inflight->next - inflight->base == INFLIGHT_IDENTIFIERS)
         return false;
     struct inflight grown = *inflight;
     grown.room = inflight->room ? inflight->room * 2 : FIRST_ROOM;
@@ -72,8 +68,9 @@ bool inflight_restore(struct inflight *inflight, const struct delivery *delivery
         return false;
     if (inflight->count == 0)
         inflight->base = inflight->next = id - 1u;
-    uint64_t gap = (id - 1u + IDENTIFIERS - inflight->next % IDENTIFIERS) % IDENTIFIERS;
-    if (inflight->next + gap - inflight->base >= IDENTIFIERS)
+    uint64_t gap = (id - 1u + INFLIGHT_IDENTIFIERS - inflight->next % INFLIGHT_IDENTIFIERS) %
+                   INFLIGHT_IDENTIFIERS;
+    if (inflight->next + gap - inflight->base >= INFLIGHT_IDENTIFIERS)
         return false;
     for (uint64_t place = inflight->next + gap; inflight->next <= place; inflight->next++) {
         if (!inflight_reserve(inflight))
@@ -93,8 +90,9 @@ struct inflight_entry *inflight_find(struct inflight *inflight, uint16_t id)
 {
     if (id == 0)
         return NULL;
-    uint64_t first = inflight->base % IDENTIFIERS;
-    uint64_t place = inflight->base + (id - 1u + IDENTIFIERS - first) % IDENTIFIERS;
+    uint64_t first = inflight->base % INFLIGHT_IDENTIFIERS;
+    uint64_t place = inflight->base +
+                     (id - 1u + INFLIGHT_IDENTIFIERS - first) % INFLIGHT_IDENTIFIERS;
     if (place >= inflight->next)
         return NULL;
     struct inflight_entry *entry = slot(inflight, place);

@@ -14,6 +14,7 @@
 #include "broker/delivery.h"
 #include "broker/err.h"
 
+enum { INFLIGHT_IDENTIFIERS = 65535 };
 enum inflight_state { INFLIGHT_FREE, AWAIT_PUBACK, AWAIT_PUBREC, AWAIT_PUBCOMP };
 
 struct inflight_entry {
@@ -41,7 +42,12 @@ struct inflight {
 struct inflight_entry *inflight_add(struct inflight *inflight, const struct delivery *delivery,
                                     uint16_t *ret_id);
 /* Makes sure that the next inflight_add() succeeds; false: no identifier or no memory is left. */
-MUST_USE bool inflight_reserve(struct inflight *inflight);
+MUST_USE bool inflight_grow(struct inflight *inflight); /* when there is no room */
+MUST_USE static inline bool inflight_reserve(struct inflight *inflight)
+{
+    uint64_t used = inflight->next - inflight->base;
+    return (used < inflight->room && used < INFLIGHT_IDENTIFIERS) || inflight_grow(inflight);
+}
 /*
  * Adds an exchange of before a restart behind those that were added before: in the order of
  * sending, with its identifier and state. The delivery (message NULL in AWAIT_PUBCOMP) is taken

@@ -42,8 +42,25 @@ static size_t put_head(uint8_t *out, uint8_t qos, size_t body_len, size_t topic_
     return (size_t)(at - out);
 }
 
+/* Topic, identifier and payload: mostly as they lie in the packet that they came in. */
+static inline void put_body(uint8_t *at, const struct message_parts *parts)
+{
+    const uint8_t *topic = parts->topic.data;
+    size_t topic_len = parts->topic.len, id_len = parts->qos ? 2 : 0;
+    if (topic && topic + topic_len + id_len == parts->payload.data) {
+        memcpy(at, topic, topic_len + id_len + parts->payload.len);
+        return;
+    }
+    if (topic_len)
+        memcpy(at, topic, topic_len);
+    if (id_len)
+        at[topic_len] = at[topic_len + 1] = 0;
+    if (parts->payload.len)
+        memcpy(at + topic_len + id_len, parts->payload.data, parts->payload.len);
+}
+
 /* `forward_max`: room for the properties, which the caller writes. NULL: no memory. */
-static struct message *make(const struct message_parts *parts, size_t forward_max)
+static inline struct message *make(const struct message_parts *parts, size_t forward_max)
 {
     size_t topic_len = parts->topic.len, payload_len = parts->payload.len;
     size_t id_len = parts->qos ? 2 : 0, body_len = 2 + topic_len + id_len + payload_len;
@@ -64,15 +81,7 @@ static struct message *make(const struct message_parts *parts, size_t forward_ma
     message->waits = false;
     message->stored = NULL;
     message->head_len = (uint8_t)put_head(message->bytes, parts->qos, body_len, topic_len);
-    uint8_t *at = message->bytes + message->head_len;
-    if (topic_len)
-        memcpy(at, parts->topic.data, topic_len);
-    at += topic_len;
-    if (id_len)
-        at[0] = at[1] = 0;
-    at += id_len;
-    if (payload_len)
-        memcpy(at, parts->payload.data, payload_len);
+    put_body(message->bytes + message->head_len, parts);
     count(message, 1);
     return message;
 }
@@ -94,7 +103,7 @@ struct message *message_from_parts(const struct message_parts *parts)
 }
 
 /* The same with properties as they came. */
-static struct message *from_packet(const struct message_parts *parts, struct span properties)
+static inline struct message *from_packet(const struct message_parts *parts, struct span properties)
 {
     struct message *message = make(parts, properties.len);
     if (message && properties.len)

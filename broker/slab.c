@@ -180,23 +180,34 @@ static struct chunk *chunk_with_room(struct slab *slab, size_t class)
     return chunk;
 }
 
+static struct block *take(struct chunk *chunk)
+{
+    struct block *block = chunk->free;
+    if (block) {
+        chunk->free = block->next;
+        __builtin_prefetch(chunk->free, 1);
+    } else {
+        block = (struct block *)(void *)(chunk->blocks + (size_t)chunk->fresh++ * chunk->size);
+    }
+    if (++chunk->used == chunk->count)
+        list_remove(&chunk->node);
+    return block;
+}
+
+static void *alloc_first(size_t size)
+{
+    struct chunk *chunk = chunk_with_room(slab_of_thread(), (size + STEP - 1) / STEP);
+    return chunk ? take(chunk) : NULL;
+}
+
 void *slab_alloc(size_t size)
 {
     if (plain || size > SLAB_MAX)
         return malloc(size);
-    struct slab *slab = slab_of_thread();
-    size_t class = size ? (size + STEP - 1) / STEP : 1;
-    struct list *first = slab->open[class].next;
-    struct chunk *chunk = first != &slab->open[class] ? CONTAINER_OF(first, struct chunk, node)
-                                                      : chunk_with_room(slab, class);
-    if (!chunk)
-        return NULL;
-    struct block *block = chunk->free;
-    if (block)
-        chunk->free = block->next;
-    else
-        block = (struct block *)(void *)(chunk->blocks + (size_t)chunk->fresh++ * chunk->size);
-    if (++chunk->used == chunk->count)
-        list_remove(&chunk->node);
-    return block;
+    size += size == 0;
+    struct slab *slab = mine;
+    const struct list *open = slab ? &slab->open[(size + STEP - 1) / STEP] : NULL;
+    if (!open || list_empty(open))
+        return alloc_first(size);
+    return take(CONTAINER_OF(open->next, struct chunk, node));
 }

@@ -55,7 +55,7 @@ enum mqtt_frame_status mqtt_frame_parse_any(struct span in, struct mqtt_frame *r
     return in.len >= MQTT_MAX_FIXED_HEADER ? MQTT_FRAME_BAD : MQTT_FRAME_SHORT;
 }
 
-bool mqtt_flags_valid(const struct mqtt_frame *frame, uint8_t version)
+bool mqtt_flags_valid_any(const struct mqtt_frame *frame, uint8_t version)
 {
     const unsigned type = frame->type;
     const unsigned qos = (frame->flags >> 1) & 3u;

@@ -65,7 +65,12 @@ static inline enum mqtt_frame_status mqtt_frame_parse(struct span in, struct mqt
  * Whether a packet of this type may have these flags [MQTT5-2.1.3-1]; PUBLISH: QoS 3 is not
  * allowed, nor DUP with QoS 0 [MQTT5-3.3.1-2]. Types 0 and, below version 5, 15 are never valid.
  */
-bool mqtt_flags_valid(const struct mqtt_frame *frame, uint8_t version);
+bool mqtt_flags_valid_any(const struct mqtt_frame *frame, uint8_t version);
+static inline bool mqtt_flags_valid(const struct mqtt_frame *frame, uint8_t version)
+{
+    bool acknowledges = frame->type == MQTT_PUBACK || frame->type == MQTT_PUBREC;
+    return (acknowledges && frame->flags == 0) || mqtt_flags_valid_any(frame, version);
+}
 
 struct mqtt_will {
     uint8_t qos;

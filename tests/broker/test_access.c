@@ -219,8 +219,9 @@ static void test_an_open_subscription_is_not_asked_about_again(void **state)
     connect_both(f);
     peer_subscribe(&f->bob, "a/#", 0, 0);
     peer_subscribe(&f->ann, "a/#", 0, 0);
+    struct topic_place place = { 0 };
     const struct match_result *match = route_match(broker_worker(f->world.broker, 0),
-                                                   span_str("a/x"));
+                                                   span_str("a/x"), &place);
     assert_int_equal(match->count, 2);
     for (unsigned i = 0; i < match->count; i++) /* all of a/# may be read by bob, not by ann */
         assert_int_equal(match->hits[i].options & ENTRY_ASK,

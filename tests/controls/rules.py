@@ -195,8 +195,8 @@ RULES = {
         "access:will"),
     "a message is asked about where its filter must be": unit(
         "broker/router.c",
-        "                                                    (hit->options & ENTRY_ASK)) };",
-        "                                                    0) };",
+        "(group ? 0 : hit->options & ENTRY_ASK)) };",
+        "0) };",
         "access:messages_reach"),
     "an open filter is not asked about": unit(
         "broker/router.c",
@@ -364,7 +364,8 @@ RULES = {
         "crash:three"),
     "an exchange keeps its identifier over a crash": unit(
         "broker/inflight.c",
-        "    uint64_t gap = (id - 1u + IDENTIFIERS - inflight->next % IDENTIFIERS) % IDENTIFIERS;",
+        "    uint64_t gap = (id - 1u + INFLIGHT_IDENTIFIERS - inflight->next % INFLIGHT_IDENTIFIERS) %\n"
+        "                   INFLIGHT_IDENTIFIERS;",
         "    uint64_t gap = 1;",
         "restore", "crash"),
 
