@@ -78,6 +78,9 @@ void broker_free(struct broker *broker)
         broker->store->ops->stop(broker->store);
         broker_settle(broker); /* what waited for it */
     }
+    for (unsigned i = 0; i < broker->worker_count; i++)
+        worker_abandon_store(broker->workers[i]);
+    broker_settle(broker);
     session_table_free(broker->table);
     groups_free(broker->groups);
     for (unsigned i = 0; i < broker->worker_count; i++)

@@ -170,10 +170,15 @@ static bool is_full(struct worker *target)
     return atomic_load(&target->mailbox.count) >= MAILBOX_EMPTY;
 }
 
-/* Publishers go on when the mailboxes of all other workers have become emptier. */
+/* Publishers go on when the mailboxes of all other workers have become emptier, and the store has
+ * caught up. */
 static void watch_congestion(struct worker *worker, uint64_t now)
 {
     struct broker *broker = worker->broker;
+    if (broker->store->ops->behind && broker->store->ops->behind(broker->store)) {
+        worker->congested = true;
+        return;
+    }
     if (!worker->congested)
         return;
     for (unsigned i = 0; i < broker->worker_count; i++)
@@ -591,12 +596,23 @@ static void route_pending(struct worker *worker, uint64_t now)
     }
 }
 
+void worker_abandon_store(struct worker *worker)
+{
+    worker->abandoned = true;
+    worker->durable = UINT64_MAX;
+    for (size_t i = 0; i < worker->pending_count; i++) {
+        size_t at = (worker->pending_head + i) & (worker->pending_room - 1);
+        message_unref(worker->pending[at].message);
+        worker->pending[at].message = NULL;
+    }
+}
+
 /* What the store has finished since the last turn: acknowledgements leave, QoS 2 messages are
  * routed. */
 static void collect(struct worker *worker, uint64_t now)
 {
     bool failed = false;
-    if (worker->durable == worker->submitted)
+    if (worker->durable == worker->submitted || worker->abandoned)
         return;
     uint64_t durable = worker->broker->store->ops->collect(worker->broker->store, worker->index,
                                                            &failed);

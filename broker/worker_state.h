@@ -73,8 +73,10 @@ struct worker {
     struct list busy_groups; /* (o) groups that may have something to hand out */
     struct list sent; /* (o) sessions that have sent QoS 1, session.sent_node; see durable.h */
     struct timer sent_timer; /* (o) when their identifiers are recorded */
-    bool congested;          /* (o) another worker's mailbox is full: publishers are left unread */
-    bool stopping;           /* (o) connections that arrive now are closed */
+    bool
+        congested; /* (o) another worker's mailbox is full, or the store is behind: publishers are left unread */
+    bool stopping;  /* (o) connections that arrive now are closed */
+    bool abandoned; /* (o) the broker ends, and the store is not asked any more */
 
     uint64_t submitted, durable;   /* (o) store positions; see store/store.h */
     uint64_t awaited;              /* (o) the newest that somebody may wait for: not late */
@@ -115,6 +117,9 @@ bool worker_queue_takes(const struct worker *worker, const struct queue *queue,
  * For retained messages: the first under a shard's lock, the second once that is dropped. */
 void worker_take_in(struct worker *worker);
 void worker_offer_taken(struct worker *worker);
+/* The broker ends, without connections: nobody waits for the store any more, and what is routed only
+ * when it is durable will be at the next start. */
+void worker_abandon_store(struct worker *worker);
 /* Records an operation in this turn's batch; what it owns is given away. Returns the position to
  * wait for, 0 when nothing is kept or nobody is to wait. */
 uint64_t worker_store(struct worker *worker, const struct store_op *op);

@@ -428,6 +428,27 @@ static void test_restore_what_a_member_has_begun_at_qos2_stays_with_it(void **st
                   "m< " BACK);
 }
 
+/* ---- durability interval ---- */
+
+static const struct setting at_intervals = { .workers = 2, .store = true, .late = true };
+
+static void test_restore_at_intervals_nothing_waits(void **state)
+{
+    (void)state;
+    CONVERSE_WITH(&at_intervals, "w> " W " 82 07 0001 00 0001 't' 02", "w< {ok5} 90 04 0001 00 02", "s@1", "s> " S " 34 07 0001 't' 0007 00 'x'",
+                  "s< {ok5} 50 02 0007", "w< 34 07 0001 't' 0001 00 'x'", "w> 50 02 0001", "w< 62 02 0001", "w> 70 02 0001", "s> 62 02 0007",
+                  "s< 70 02 0007", "b@0", "b> " S, "s< e0 01 8e", "s.", "b< " BACK, "b> a2 06 0002 00 0001 't'", "b< b0 04 0002 00 11", "p> {5} 33 07 0001 't' 0001 00 'y'",
+                  "p< {ok5} 40 02 0001", "w< 32 07 0001 't' 0002 00 'y'");
+}
+
+static void test_restore_at_intervals_what_was_committed_is_there(void **state)
+{
+    (void)state;
+    CONVERSE_WITH(&at_intervals, "w> " W " 82 07 0001 00 0001 't' 02", "w< {ok5} 90 04 0001 00 02", "w!", P_HERE, "p> 34 07 0001 't' 0007 00 'x'",
+                  "p< 50 02 0007", "*0", "p> 34 07 0001 't' 0008 00 'y'", "p< 50 02 0008", "=crash", "*go", "w> " W,
+                  "w< " BACK " 34 07 0001 't' 0001 00 'x'");
+}
+
 /* clang-format on */
 
 int main(void)
@@ -480,6 +501,8 @@ int main(void)
         cmocka_unit_test(test_restore_group_without_anybody_who_is_kept_keeps_nothing),
         cmocka_unit_test(test_restore_what_a_clean_member_had_goes_to_another),
         cmocka_unit_test(test_restore_what_a_member_has_begun_at_qos2_stays_with_it),
+        cmocka_unit_test(test_restore_at_intervals_nothing_waits),
+        cmocka_unit_test(test_restore_at_intervals_what_was_committed_is_there),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -384,6 +384,15 @@ static void test_store_late_clients_that_publish_to_each_other_unread_go_on_with
                   "a> 40 02 0001 40 02 0002 32 07 0001 'a' 0003 00 '3'", "a< 40 02 0003");
 }
 
+static void test_store_behind_leaves_publishers_unread_and_nobody_else(void **state)
+{
+    (void)state;
+    CONVERSE_WITH(&two, WATCHER("00"), "a@0", "b@1", "a> {5}", "a< {ok5}", "b> {5}", "b< {ok5}",
+                  "*behind", "a> 30 05 0001 't' 00 'x'", "w< 30 05 0001 't' 00 'x'", "a|",
+                  "b> 30 05 0001 't' 00 'y'", "w< 30 05 0001 't' 00 'y'", "b|", "w> c0 00",
+                  "w< d0 00", "w-", "*caught up", "a-", "b-");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -424,6 +433,7 @@ int main(void)
             test_store_late_clients_that_publish_to_each_other_unread_are_refused_and_go_on),
         cmocka_unit_test(
             test_store_late_clients_that_publish_to_each_other_unread_go_on_with_the_store),
+        cmocka_unit_test(test_store_behind_leaves_publishers_unread_and_nobody_else),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -66,6 +66,7 @@ struct conversation {
     struct fault_store *store;         /* NULL: the memory store */
     uint64_t held_from[FAULT_WORKERS]; /* batches before the last "*hold" */
     bool held;                         /* workers are turned by lines alone */
+    bool never;                        /* the store does not finish in the end */
     const struct setting *setting;
     char options[1024];
     struct speaker speakers[PEERS];
@@ -312,6 +313,16 @@ static void keep(struct conversation *talk, const char *what)
             talk->held_from[i] = store->lanes[i].submitted;
         return;
     }
+    if (strcmp(what, "never") == 0) {
+        talk->never = true;
+        return;
+    }
+    if (strcmp(what, "behind") == 0 || strcmp(what, "caught up") == 0) {
+        store->behind = *what == 'b';
+        for (unsigned i = 0; i < broker_worker_count(talk->world.broker); i++)
+            worker_wake(broker_worker(talk->world.broker, i));
+        return;
+    }
     unsigned worker = (unsigned)(*what++ - '0');
     assert_true(worker < broker_worker_count(talk->world.broker));
     bool fails = *what == '!';
@@ -384,6 +395,8 @@ void converse_with(const struct setting *setting, const char *const *lines)
              setting->options ? setting->options : "");
     if (setting->store)
         talk->store = fault_store_new();
+    if (talk->store)
+        talk->store->store.late = setting->late;
     world_init_with(&talk->world, setting->workers, talk->options,
                     talk->store ? &talk->store->store : NULL);
     talk->setting = setting;
@@ -399,7 +412,7 @@ void converse_with(const struct setting *setting, const char *const *lines)
         act(talk, *lines);
     for (unsigned i = 0; i < PEERS; i++)
         conn_free(talk->speakers[i].conn);
-    if (talk->store)
+    if (talk->store && !talk->never)
         fault_store_go_on(talk->store); /* sessions that have ended go when the store knows it */
     world_done(&talk->world);
     if (talk->store)

@@ -26,6 +26,8 @@
  *                    the last "*hold"
  *     "*0! 2"        has failed, up to its second batch
  *     "*go" "*hold"  the store finishes at once, also what comes; it waits for such lines again
+ *     "*behind" "*caught up"   the store is too far behind for more; it has caught up
+ *     "*never"       the store never finishes what it holds, not even when all has ended
  *     "=crash"       the broker is gone, with all connections, and starts again with what is durable
  *     "=crash+"      the same, but all that was given to the store had become durable
  *     "=crash 5000"  the same, and so many milliseconds later ("=crash+ 5000" as well)
@@ -48,6 +50,7 @@ struct setting {
     const char *options; /* as for converse() */
     unsigned workers;
     bool store;         /* a fault store, which holds what it is given; else the memory store */
+    bool late;          /* and nothing waits for it (`durability interval`) */
     const char *users;  /* the password file of the listener; NULL: none */
     const char *secret; /* of tokens; NULL: none are taken */
     const char *reloaded_secret;

@@ -104,13 +104,18 @@ static uint64_t collect(struct store *store, unsigned worker, bool *ret_failed)
     return lane->told;
 }
 
+static bool behind(struct store *store)
+{
+    return fault_of(store)->behind;
+}
+
 static void nothing(struct store *store)
 {
     (void)store;
 }
 
 static const struct store_ops ops = {
-    .submit = submit, .collect = collect, .load = load, .free = nothing
+    .submit = submit, .collect = collect, .load = load, .behind = behind, .free = nothing
 };
 
 struct fault_store *fault_store_new(void)
@@ -131,6 +136,7 @@ struct fault_store *fault_store_crash(struct fault_store *fault, bool all)
     model_free(next->model);
     next->model = fault->model;
     next->holding = fault->holding;
+    next->store.late = fault->store.late;
     fault->model = NULL;
     fault->dead = true;
     for (unsigned i = 0; i < broker_worker_count(fault->broker); i++)

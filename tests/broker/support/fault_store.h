@@ -32,6 +32,7 @@ struct fault_store {
     struct store store;
     struct broker *broker; /* set after broker_new(): who is woken up */
     bool holding;          /* false: what is submitted is finished at once */
+    bool behind;           /* publishers must be left unread */
     bool dead;             /* its broker has crashed: what comes is lost */
     struct fault_lane lanes[FAULT_WORKERS];
     struct model *model; /* owned: what is on disk */
