@@ -117,8 +117,13 @@ static void random_bytes(void *bytes, size_t len)
 enum err store_folder_open(const struct config *config, const char *path, unsigned workers,
                            struct store **ret_store, char why[STORE_FOLDER_WHY_MAX])
 {
+    char date[32];
+    time_t now = time(NULL);
+    struct tm parts;
+    strftime(date, sizeof date, "%Y%m%d-%H%M%S", localtime_r(&now, &parts));
     const struct lmdb_store_options options = {
         .path = path,
+        .date = date,
         .workers = workers,
         .clock = milliseconds,
         .random = random_bytes,

@@ -4,6 +4,7 @@
  * the workers' threads and must not block: what they share with the writer is a stack of batches, a
  * few atomics, and one lock per worker around what is finished and not told.
  */
+#include "broker/store/lmdb_salvage.h"
 #include "broker/store/lmdb_state.h"
 
 #include "broker/list.h"
@@ -103,6 +104,8 @@ static struct lmdb_store *store_make(const struct lmdb_store_options *options)
     store->options = *options;
     snprintf(store->path, sizeof store->path, "%s", options->path);
     store->options.path = store->path;
+    snprintf(store->date, sizeof store->date, "%s", options->date ? options->date : "unknown");
+    store->options.date = store->date;
     store->folder = store->lock_file = -1;
     store->lanes = calloc(options->workers, sizeof *store->lanes);
     CHECK(store->lanes);
@@ -210,7 +213,9 @@ int lmdb_store_open(const struct lmdb_store_options *options, struct store **ret
     struct lmdb_store *store = store_make(options);
     int rc = folder_open(store);
     if (rc == 0) {
-        rc = env_open(store);
+        rc = salvage_if_damaged(store);
+        if (rc == 0 && (rc = env_open(store)) == -EBADMSG && (rc = salvage(store)) == 0)
+            rc = env_open(store);
         if (rc == 0)
             rc = folder_set_clean(store, false);
         if (rc)

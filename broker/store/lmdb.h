@@ -21,6 +21,7 @@ struct lmdb_store_options {
     unsigned full_timeout; /* milliseconds after which what cannot be written has failed */
     unsigned retry;        /* milliseconds between attempts to write, 0: a default */
     uint64_t min_free;     /* bytes that must be left on the disk */
+    const char *date;      /* "20261125-074149": in the name of what is set aside */
     size_t map_size;       /* bytes to begin with, 0: a default; it grows */
 };
 

@@ -4,7 +4,7 @@
  * of the messages; then everything in the order that store.h promises. What names a session that is
  * not there is left out and removed. The starting thread; nothing else uses the store yet.
  */
-#include "broker/store/lmdb_state.h"
+#include "broker/store/lmdb_salvage.h"
 
 #include "broker/delivery.h"
 #include "broker/inflight.h"
@@ -492,7 +492,7 @@ static int remove_slice(struct load *load, size_t from, size_t count)
 /* Not being able to is no reason not to start: it is tried again next time. */
 static void remove_leftovers(struct load *load)
 {
-    int rc = 0;
+    int rc = load->damaged ? salvage_copy(load->store) : 0;
     for (size_t from = 0; from < load->leftover_count && rc == 0; from += REMOVE_SLICE) {
         size_t left = load->leftover_count - from;
         rc = remove_slice(load, from, left < REMOVE_SLICE ? left : REMOVE_SLICE);

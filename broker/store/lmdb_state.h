@@ -105,8 +105,9 @@ enum writer_sleep {
 
 struct lmdb_store {
     struct store store;
-    struct lmdb_store_options options; /* (i) path is a copy */
+    struct lmdb_store_options options; /* (i) texts are copies */
     char path[STORE_PATH_MAX];         /* (i) */
+    char date[32];                     /* (i) */
     int folder, lock_file;             /* (i) descriptors */
     MDB_env *env;                      /* (w) opened again after a fatal error */
     MDB_dbi dbi[TABLES];               /* (w) */

@@ -93,3 +93,19 @@ def test_sigusr1_says_that_there_is_nothing_to_save():
     with Broker("tcp") as broker:
         broker.signal(signal.SIGUSR1)
         broker.wait_log("it is on disk already")
+
+
+@noctule_only
+def test_damaged_store_is_set_aside_and_the_broker_starts():
+    with Broker("tcp") as broker:
+        with wire.connected(broker.tcp) as publisher:
+            publisher.publish("kept", "value", qos=1, retain=True)
+        end(broker, "kill")
+        with open(os.path.join(broker.store_path, "data.mdb"), "r+b") as file:
+            file.write(bytes(8192))
+        broker.start()
+        broker.wait_log(r"is damaged. It is set aside as data.mdb.damaged-\d{8}-\d{6}")
+        broker.wait_log("storing in")
+        assert [name for name in os.listdir(broker.store_path) if "damaged" in name]
+        with wire.connected(broker.tcp) as publisher:
+            publisher.publish("kept", "again", qos=1, retain=True)
