@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: MIT
+"""A broker that is killed at random moments, or whose power is cut, and started again on the same
+store; what crash.py's clients see of it. Used by tests/crash/run and by the end-to-end test."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import tempfile
+
+import crash
+import harness
+
+CONFIG = """allow_anonymous true
+persistence true
+persistence_location {store}/
+max_queued_messages 0
+max_queued_bytes 0
+workers {workers}
+log_type error
+log_type warning
+"""
+
+
+class Doomed(harness.Broker):
+    """A broker on a store of its own, for many lives."""
+
+    def __init__(self, store, workers, options=""):
+        super().__init__("tcp", options=CONFIG.format(store=store, workers=workers) + options)
+
+    def kill(self):
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait()
+
+    def was_cut_off(self):
+        """Whether the power went: its connections end a moment before the process does."""
+        if not self.environment:
+            return False
+        try:
+            return self.process.wait(5 * harness.PATIENCE) == -signal.SIGKILL
+        except subprocess.TimeoutExpired:
+            return False
+
+
+def power_library(folder):
+    """Compiles the library that cuts the power; returns its path."""
+    path = os.path.join(folder, "power.so")
+    source = os.path.join(os.path.dirname(os.path.abspath(__file__)), "power.c")
+    subprocess.run(["gcc", "-std=c17", "-O2", "-shared", "-fPIC", "-Wall", "-Wextra", "-Werror", "-o",
+                    path, source, "-ldl", "-pthread"], check=True)
+    return path
+
+
+def run(rounds, seed, power=False, workers=2, lies=False, options="", report=None):
+    """`rounds` lives, then everything has to arrive. Returns how many messages did. Raises
+    crash.Failure (or a time-out) with what went wrong; the store then stays for whoever looks."""
+    chance = random.Random(seed)
+    folder = tempfile.mkdtemp(prefix="noctule-crash-", dir=harness.RUN_DIR)
+    store = os.path.join(folder, "store")
+    os.mkdir(store)
+    os.chmod(folder, 0o755)
+    os.chmod(store, 0o777)
+    storm = crash.Storm(seed)
+    doomed = Doomed(store, workers, options)
+    library = power_library(folder) if power else None
+    try:
+        doomed.start()
+        storm.setup(doomed.tcp)
+        doomed.kill()
+        for number in range(rounds):
+            if power:
+                doomed.environment = {
+                    "LD_PRELOAD": library, "POWER_DIR": store + "/",
+                    "POWER_AFTER": str(chance.randrange(1, 400)),
+                    "POWER_SEED": str(chance.randrange(1 << 30)),
+                    **({"POWER_NO_SYNC": "1"} if lies else {})}
+            _live(storm, doomed, chance.uniform(0.02, 2.0 if power else 0.3))
+            if report:
+                report(number + 1)
+        doomed.environment = None
+        doomed.start()
+        storm.finish(doomed.tcp)
+        doomed.stop()
+        storm.check()
+    finally:
+        if doomed.process and doomed.process.poll() is None:
+            doomed.kill()
+    shutil.rmtree(folder)
+    return sum(p.sent for p in storm.publishers)
+
+
+def _live(storm, doomed, seconds):
+    """A power cut may come while the broker starts: that was a life as well. Nothing else ends it."""
+    try:
+        doomed.start()
+        storm.live(doomed, doomed.tcp, seconds)
+    except (AssertionError, ConnectionError, OSError) as end:
+        if isinstance(end, crash.Failure) or not doomed.was_cut_off():
+            raise
