@@ -19,6 +19,8 @@ enum { CONNACK_ROOM = 512 };
 
 static void log_connect(const struct conn *conn, struct span client_id)
 {
+    /* mosquitto's numbers, for those who read its log with programs */
+    static const int protocols[] = { [MQTT_V31] = 1, [MQTT_V311] = 2, [MQTT_V5] = 5 };
     char name[LOG_QUOTE_MAX], user[LOG_QUOTE_MAX] = "";
     if (!conn->config->connection_messages)
         return;
@@ -26,7 +28,7 @@ static void log_connect(const struct conn *conn, struct span client_id)
         log_quote(user, sizeof user, conn->user, strlen(conn->user));
     log_emit(LEVEL_NOTICE, "New client connected from %s as %s (p%d, c%d, k%d%s%s%s).",
              conn->address, log_quote(name, sizeof name, client_id.data, client_id.len),
-             conn->version, conn->clean_start, conn->keep_alive, conn->user ? ", u'" : "", user,
+             protocols[conn->version], conn->clean_start, conn->keep_alive, conn->user ? ", u'" : "", user,
              conn->user ? "'" : "");
 }
 
