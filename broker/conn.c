@@ -15,6 +15,7 @@
 #include "broker/log.h"
 #include "broker/session.h"
 #include "broker/takeover.h"
+#include "broker/trace.h"
 #include "broker/will.h"
 
 #include <stdlib.h>
@@ -236,6 +237,8 @@ static void handle_packet(struct conn *conn, const struct mqtt_frame *frame, str
     const char *why = NULL;
     conn->last_in = now;
     STAT_ADD(&conn->worker->stats, packets_received, 1);
+    if (log_wants(LEVEL_DEBUG))
+        trace_received(conn, frame, body);
     if (conn->phase == CONN_NEW) {
         if (frame->type == MQTT_CONNECT && frame->flags == 0)
             on_connect(conn, body, now);

@@ -10,6 +10,7 @@
 #include "broker/durable.h"
 #include "broker/log.h"
 #include "broker/session.h"
+#include "broker/trace.h"
 
 #include <stdlib.h>
 
@@ -157,6 +158,9 @@ static size_t drain_replies(struct conn *conn, uint8_t *out, size_t room)
             break;
         }
         line->sent = 0;
+        if (log_wants(LEVEL_DEBUG))
+            trace_sent(conn, (enum mqtt_type)reply->type, reply->id,
+                       (enum mqtt_reason)reply->reason);
         replied(conn, reply);
         free(reply->packet);
         line->head = (line->head + 1) & (line->room - 1);
@@ -413,6 +417,8 @@ static enum sent send_publish(struct conn *conn, const struct delivery *delivery
     enum sent sent = copied ? SENT : encode_publish(conn, delivery, id, w, now);
     if (sent != SENT)
         return sent;
+    if (log_wants(LEVEL_DEBUG))
+        trace_sent_publish(conn, delivery, id);
     STAT_ADD(&conn->worker->stats, packets_sent, 1);
     STAT_ADD(&conn->worker->stats, publish_sent, 1);
     STAT_ADD(&conn->worker->stats, publish_bytes_sent, delivery->message->payload_len);
