@@ -28,8 +28,8 @@ static void log_connect(const struct conn *conn, struct span client_id)
         log_quote(user, sizeof user, conn->user, strlen(conn->user));
     log_emit(LEVEL_NOTICE, "New client connected from %s as %s (p%d, c%d, k%d%s%s%s).",
              conn->address, log_quote(name, sizeof name, client_id.data, client_id.len),
-             protocols[conn->version], conn->clean_start, conn->keep_alive, conn->user ? ", u'" : "", user,
-             conn->user ? "'" : "");
+             protocols[conn->version], conn->clean_start, conn->keep_alive,
+             conn->user ? ", u'" : "", user, conn->user ? "'" : "");
 }
 
 static void send_connack(struct conn *conn, bool present, enum mqtt_reason reason,
