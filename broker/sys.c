@@ -18,7 +18,9 @@ enum {
     VALUE_MAX = 64,
     TOPIC_MAX = 128,
     MINUTE = 60000,
-    DAY = 24 * 60 * MINUTE,
+    HOUR = 60 * MINUTE,
+    HOURS = 25, /* of a day, and the one that has begun */
+    DAY = 24 * HOUR,
     NUMBERS_MAX = 64,
     LOADS_MAX = 16,
     SPANS = 3
@@ -32,7 +34,9 @@ enum {
 struct sys {
     uint64_t started, last; /* milliseconds */
     uint64_t clients_maximum, heap_maximum;
-    char version[VALUE_MAX];
+    uint64_t hour;           /* since the start */
+    uint64_t written[HOURS]; /* by the store up to the beginning of an hour */
+    char version[VALUE_MAX], store[VALUE_MAX];
     char (*certificates)[VALUE_MAX];      /* by listener, as published last */
     char numbers[NUMBERS_MAX][VALUE_MAX]; /* as published last */
     char loads[LOADS_MAX][SPANS][VALUE_MAX];
@@ -110,6 +114,59 @@ static uint64_t heap_maximum(struct worker *worker)
     return worker->sys->heap_maximum;
 }
 
+/* ---- the store ---- */
+
+static const char *const store_states[] = {
+    [STORE_WRITES] = "writes",
+    [STORE_WAITING] = "waits for the disk",
+    [STORE_REFUSES] = "refuses: the disk is full or fails",
+};
+
+static struct store_stats store_stats(struct worker *worker)
+{
+    struct store *store = worker->broker->store;
+    struct store_stats stats = { .state = STORE_WRITES };
+    if (store->ops->stats)
+        store->ops->stats(store, &stats);
+    return stats;
+}
+
+static uint64_t store_commits(struct worker *worker)
+{
+    return store_stats(worker).commits;
+}
+
+static uint64_t store_waiting(struct worker *worker)
+{
+    return store_stats(worker).waiting;
+}
+
+static uint64_t store_written(struct worker *worker)
+{
+    return store_stats(worker).written;
+}
+
+static uint64_t store_messages(struct worker *worker)
+{
+    return store_stats(worker).stored;
+}
+
+static uint64_t store_spared(struct worker *worker)
+{
+    return store_stats(worker).spared;
+}
+
+/* What was written in the last 24 hours, by the hour; less when it is not that long ago that the
+ * broker was started. */
+static uint64_t store_written_a_day(struct worker *worker)
+{
+    struct sys *sys = worker->sys;
+    uint64_t written = store_written(worker), hour = (worker->now - sys->started) / HOUR;
+    for (; sys->hour < hour; sys->hour++)
+        sys->written[(sys->hour + 1) % HOURS] = written;
+    return written - sys->written[(hour + 1) % HOURS];
+}
+
 /* A number: the sum of a counter, or what a function says. */
 struct number {
     const char *topic;
@@ -146,6 +203,12 @@ static const struct number numbers[] = {
     { SYS "messages/stored", .gauge = messages },
     { SYS "store/messages/count", .gauge = messages },
     { SYS "store/messages/bytes", .gauge = messages_size },
+    { SYS "store/commits", .gauge = store_commits },
+    { SYS "store/bytes/waiting", .gauge = store_waiting },
+    { SYS "store/bytes/written", .gauge = store_written },
+    { SYS "store/bytes/written/day", .gauge = store_written_a_day },
+    { SYS "store/messages/written", .gauge = store_messages },
+    { SYS "store/messages/spared", .gauge = store_spared },
     { SYS "heap/current", .gauge = heap },
     { SYS "heap/maximum", .gauge = heap_maximum }, /* of those that "current" has been */
 };
@@ -274,6 +337,10 @@ static void sys_timer(struct timer *timer, uint64_t now)
     snprintf(value, sizeof value, "%" PRIu64 " seconds", (now - sys->started) / 1000);
     publish(worker, SYS "uptime", value, now);
     publish_numbers(worker, now);
+    publish_changed(worker, SYS "store/state",
+                    worker->broker->store->keeps ? store_states[store_stats(worker).state]
+                                                 : "keeps nothing",
+                    sys->store, now);
     publish_certificates(worker, now);
     if (now > sys->last)
         for (size_t i = 0; i < LOADS; i++)

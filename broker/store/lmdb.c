@@ -95,6 +95,20 @@ static bool behind(struct store *base)
     return atomic_load(&store->waiting) != 0;
 }
 
+static void stats(struct store *base, struct store_stats *ret_stats)
+{
+    struct lmdb_store *store = lmdb_of(base);
+    *ret_stats = (struct store_stats){
+        .state = (enum store_state)atomic_load(&store->state),
+        .commits = atomic_load(&store->commits),
+        .written = atomic_load(&store->written),
+        .spared = atomic_load(&store->spared),
+        .stored = atomic_load(&store->stored_messages),
+        .waiting = atomic_load(&store->waiting),
+        .median = atomic_load(&store->median),
+    };
+}
+
 /* ---- life ---- */
 
 static struct lmdb_store *store_make(const struct lmdb_store_options *options)
@@ -192,6 +206,7 @@ static const struct store_ops lmdb_ops = {
     .submit = submit,
     .collect = collect,
     .behind = behind,
+    .stats = stats,
     .load = lmdb_load,
     .stop = lmdb_stop,
     .free = lmdb_free,
@@ -242,18 +257,4 @@ void lmdb_store_start(struct store *base, void (*wake)(void *ctx, unsigned worke
     store->wake_ctx = ctx;
     CHECK(pthread_create(&store->thread, NULL, writer_run, store) == 0);
     store->started = true;
-}
-
-void lmdb_store_stats(struct store *base, struct lmdb_store_stats *ret_stats)
-{
-    struct lmdb_store *store = lmdb_of(base);
-    *ret_stats = (struct lmdb_store_stats){
-        .state = (enum store_state)atomic_load(&store->state),
-        .commits = atomic_load(&store->commits),
-        .written = atomic_load(&store->written),
-        .spared = atomic_load(&store->spared),
-        .stored = atomic_load(&store->stored_messages),
-        .waiting = atomic_load(&store->waiting),
-        .median = atomic_load(&store->median),
-    };
 }

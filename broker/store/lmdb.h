@@ -36,21 +36,3 @@ MUST_USE int lmdb_store_open(const struct lmdb_store_options *options, struct st
 /* Starts the writer; after load(). `wake` is called, on the writer's thread, when a worker has
  * something to collect(). Aborts when no thread can be made. */
 void lmdb_store_start(struct store *store, void (*wake)(void *ctx, unsigned worker), void *ctx);
-
-enum store_state {
-    STORE_WRITES,  /* all is well */
-    STORE_WAITING, /* it cannot write: acknowledgements are held back */
-    STORE_REFUSES, /* for so long that what arrives fails */
-};
-
-struct lmdb_store_stats {
-    enum store_state state;
-    uint64_t commits, written; /* transactions; bytes given to the system */
-    uint64_t spared;           /* messages whose receivers were all done before the commit */
-    uint64_t stored;           /* messages that were written */
-    uint64_t waiting;          /* bytes that wait for their commit */
-    uint64_t median;           /* milliseconds, of the last commits */
-};
-
-/* Any thread. */
-void lmdb_store_stats(struct store *store, struct lmdb_store_stats *ret_stats);

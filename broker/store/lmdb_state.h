@@ -134,12 +134,14 @@ struct lmdb_store {
     struct store_batch *arrived, **arrived_end; /* (w) not prepared yet */
     bool awaited; /* (w) one of those that are held or have arrived is not late */
     struct store_batch *held, **held_end; /* (w) prepared, not committed */
-    uint64_t last_commit;                 /* (w) */
-    uint64_t failing_since;               /* (w) 0: not */
-    uint64_t looked;                      /* (w) when the disk was last looked at */
-    bool low;                             /* (w) less than min_free was left then */
-    uint64_t last_message;                /* (w) highest sequence that is on disk */
-    struct message_put *puts;             /* (w) what the transaction writes, by sequence */
+    int count_file;                       /* (w) of the bytes that the writer has written */
+    uint64_t noted, noted_at; /* (w) `written` is as of so many commits, and of that time */
+    uint64_t last_commit;     /* (w) */
+    uint64_t failing_since;   /* (w) 0: not */
+    uint64_t looked;          /* (w) when the disk was last looked at */
+    bool low;                 /* (w) less than min_free was left then */
+    uint64_t last_message;    /* (w) highest sequence that is on disk */
+    struct message_put *puts; /* (w) what the transaction writes, by sequence */
     size_t put_count, put_room;
     struct retained_put *retained; /* (w) and its retained messages, by topic */
     size_t retained_count, retained_room;

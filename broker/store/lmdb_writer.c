@@ -13,9 +13,11 @@
 #include "broker/log.h"
 #include "broker/slab.h"
 
+#include <fcntl.h>
 #include <limits.h>
 #include <linux/futex.h>
 #include <stdlib.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -310,29 +312,43 @@ static void failed(struct lmdb_store *store, int rc, uint64_t now)
     fail_held(store, now);
 }
 
-/* Bytes that this thread has given to the system, by the kernel's own count. */
+/* The kernel's count of the bytes that this thread writes. It belongs to root in a process that was
+ * started by root and has become another user, for core dumps' sake, so that is suspended for the
+ * moment of opening; reading what is one's own is always allowed. */
+static void open_count(struct lmdb_store *store)
+{
+    static const char path[] = "/proc/thread-self/io";
+    store->count_file = open(path, O_RDONLY | O_CLOEXEC);
+    int dumpable = prctl(PR_GET_DUMPABLE);
+    if (store->count_file >= 0 || dumpable == 1 || prctl(PR_SET_DUMPABLE, 1) < 0)
+        return;
+    store->count_file = open(path, O_RDONLY | O_CLOEXEC);
+    (void)prctl(PR_SET_DUMPABLE, 0);
+}
+
 static void note_written(struct lmdb_store *store)
 {
-    char text[64];
-    FILE *file = fopen("/proc/thread-self/io", "re");
-    unsigned long long bytes;
-    if (!file)
+    char text[512] = "";
+    store->noted = atomic_load(&store->commits);
+    if (store->count_file < 0 || pread(store->count_file, text, sizeof text - 1, 0) <= 0)
         return;
-    while (fgets(text, sizeof text, file))
-        if (sscanf(text, "wchar: %llu", &bytes) == 1)
-            atomic_store(&store->written, bytes);
-    fclose(file);
+    const char *line = strstr(text, "wchar: ");
+    if (line)
+        atomic_store(&store->written, strtoull(line + strlen("wchar: "), NULL, 10));
 }
 
 /* ---- the thread ---- */
 
 static void wait_for_work(struct lmdb_store *store)
 {
+    bool noted = store->noted == atomic_load(&store->commits);
     atomic_store(&store->sleep, SLEEP_UNTIL_ANY);
     uint32_t seen = atomic_load(&store->signal);
     if (!atomic_load(&store->submitted) && !is_stopping(store))
-        sleep_while(store, seen, FOREVER);
+        sleep_while(store, seen, noted ? FOREVER : WRITTEN_EVERY);
     atomic_store(&store->sleep, SLEEP_NOT);
+    if (!noted && !atomic_load(&store->submitted))
+        note_written(store); /* nothing has come since */
 }
 
 /* Collects until `until`, unless what it wants is there already, or the end has come. */
@@ -380,9 +396,11 @@ static void write_held(struct lmdb_store *store)
     set_state(store, STORE_WRITES, 0);
     note_duration(store, end - now);
     finish_held(store, now);
-    if (end >= store->last_commit + WRITTEN_EVERY)
-        note_written(store);
     store->last_commit = end;
+    if (end >= store->noted_at + WRITTEN_EVERY) {
+        store->noted_at = end;
+        note_written(store);
+    }
     if (acklog_wants_sweep(store))
         (void)acklog_sweep(store);
 }
@@ -390,6 +408,7 @@ static void write_held(struct lmdb_store *store)
 void *writer_run(void *ctx)
 {
     struct lmdb_store *store = ctx;
+    open_count(store);
     for (;;) {
         take(store);
         if (store->held || atomic_load(&store->state) != STORE_WRITES) {
@@ -403,6 +422,8 @@ void *writer_run(void *ctx)
             wait_for_work(store);
     }
     note_written(store);
+    if (store->count_file >= 0)
+        close(store->count_file);
     return NULL;
 }
 

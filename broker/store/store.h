@@ -126,6 +126,21 @@ struct store_loader {
     bool (*end)(void *ctx);
 };
 
+enum store_state {
+    STORE_WRITES,  /* all is well */
+    STORE_WAITING, /* it cannot write: acknowledgements are held back */
+    STORE_REFUSES, /* for so long that what arrives fails */
+};
+
+struct store_stats {
+    enum store_state state;
+    uint64_t commits, written; /* transactions; bytes given to the system since the start */
+    uint64_t spared;           /* messages whose receivers were all done before the commit */
+    uint64_t stored;           /* messages that were written */
+    uint64_t waiting;          /* bytes that wait for their commit */
+    uint64_t median;           /* milliseconds, of the last commits */
+};
+
 struct store_ops {
     /* Takes the batch over. Must not complete it inside the call: the worker asks with
      * collect(). */
@@ -139,6 +154,8 @@ struct store_ops {
     bool (*behind)(struct store *store);
     /* Reads all that is kept. 0 or a negative errno. NULL: there is nothing. */
     int (*load)(struct store *store, const struct store_loader *loader, void *ctx);
+    /* How it is. Any thread. NULL: there is nothing to say. */
+    void (*stats)(struct store *store, struct store_stats *ret_stats);
     /* Commits what was submitted; from then on no worker is woken up. After the workers' threads
      * have ended, before the workers are freed. NULL: nobody is woken up anyway. */
     void (*stop)(struct store *store);

@@ -2,6 +2,7 @@
 """Where the store is, who may use it, and that what was acknowledged is there after SIGTERM and after kill -9."""
 
 import os
+import resource
 import signal
 
 import harness
@@ -64,6 +65,7 @@ def test_persistence_location_is_used_and_named():
 def test_two_brokers_do_not_share_a_folder():
     folder = os.path.join(harness.TEST_DIR, "here")
     with Broker("tcp", options=f"persistence_location {folder}") as broker:
+        broker.wait_log("storing in")
         start_fails(f"persistence_location {folder}", "another broker uses it")
         with wire.connected(broker.tcp) as client:
             client.publish("a", "x", qos=1)
@@ -109,3 +111,42 @@ def test_damaged_store_is_set_aside_and_the_broker_starts():
         assert [name for name in os.listdir(broker.store_path) if "damaged" in name]
         with wire.connected(broker.tcp) as publisher:
             publisher.publish("kept", "again", qos=1, retain=True)
+
+
+@noctule_only
+def test_sys_says_how_the_store_is():
+    with Broker("tcp", options="sys_interval 1") as broker:
+        with wire.connected(broker.tcp, "sleeper", clean=False) as sleeper:
+            sleeper.subscribe("a", qos=1)
+        with wire.connected(broker.tcp) as client:
+            client.publish("a", "x", qos=1)
+            client.subscribe("$SYS/broker/store/#")
+            values = {}
+            while int(values.get("messages/written", 0)) < 1 or int(values.get("bytes/written/day", 0)) < 4096:
+                message = client.message()
+                values[message.topic.removeprefix("$SYS/broker/store/")] = message.payload.decode()
+            assert values["state"] == "writes"
+            assert int(values["commits"]) >= 1
+
+
+@noctule_only
+def test_full_disk_holds_acknowledgements_back_and_goes_on():
+    """The disk is full: no file may grow beyond a size that is taken back later."""
+    options = "store_full_timeout 1\nuser root"  # a limit of another user's process may not be changed
+    with Broker("tcp", options=options) as broker:
+        with wire.connected(broker.tcp, "sleeper", clean=False) as sleeper:
+            sleeper.subscribe("a", qos=1)
+        pid = broker.process.pid
+        resource.prlimit(pid, resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
+        with wire.connected(broker.tcp, "publisher", version=5) as publisher:
+            publisher.send(wire.publish_packet("a", "refused", qos=1, pid=1, version=5))
+            broker.wait_log("cannot be written .*: acknowledgements wait")
+            assert publisher.wait(wire.PUBACK, 1, seconds=20).reason == 0x97
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+            broker.wait_log("The store writes again")
+            publisher.publish("a", "stored", qos=1)
+        end(broker, "kill")
+        broker.start()
+        with wire.Client(broker.tcp, client_id="sleeper") as sleeper:
+            sleeper.connect(clean=False)
+            assert sleeper.message().payload == b"stored"

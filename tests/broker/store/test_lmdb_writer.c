@@ -48,10 +48,10 @@ static int teardown(void **state)
 /* Until the writer has tried, and said so. */
 static void wait_for_state(struct lmdb_fixture *f, enum store_state wanted)
 {
-    struct lmdb_store_stats stats;
+    struct store_stats stats;
     do {
         sched_yield();
-        lmdb_store_stats(f->store, &stats);
+        f->store->ops->stats(f->store, &stats);
     } while (stats.state != wanted);
 }
 
@@ -257,15 +257,15 @@ static void test_writer_log_forgets_ended_sessions(void **state)
 static void test_writer_late_batch_joins_the_next_commit(void **state)
 {
     struct lmdb_fixture *f = *state;
-    struct lmdb_store_stats before, after;
-    lmdb_store_stats(f->store, &before);
+    struct store_stats before, after;
+    f->store->ops->stats(f->store, &before);
     lmdb_add_session(f, 0, 2, "late");
     f->batch[0]->late = true;
     uint64_t late = lmdb_submit(f, 0);
     lmdb_add_session(f, 1, 3, "awaited");
     lmdb_commit(f, 1);
     assert_false(lmdb_wait(f, 0, late));
-    lmdb_store_stats(f->store, &after);
+    f->store->ops->stats(f->store, &after);
     assert_int_equal(after.commits, before.commits + 1);
     lmdb_add_session(f, 0, 4, "late");
     f->batch[0]->late = true;
