@@ -235,7 +235,86 @@ static void check(struct history *history)
     assert_int_equal(model_sessions(history->store->model), 8); /* all but the clean ones */
 }
 
-static void live_through(uint64_t seed, unsigned workers)
+/* What the disk still has for anybody. */
+static bool some_session(void *ctx, uint32_t slot, const struct session_record *record)
+{
+    (void)ctx, (void)slot, (void)record;
+    return true;
+}
+
+static bool some_group(void *ctx, uint32_t slot, struct span filter)
+{
+    (void)ctx, (void)slot, (void)filter;
+    return true;
+}
+
+static bool some_subscription(void *ctx, uint32_t slot, const struct subscription_record *record)
+{
+    (void)ctx, (void)slot, (void)record;
+    return true;
+}
+
+static bool no_message(void *ctx, struct message *message, const struct loaded_outbound *outbound,
+                       size_t count)
+{
+    (void)ctx, (void)outbound, (void)count;
+    struct span text = message_payload(message);
+    fail_msg("the disk still has %.*s", (int)text.len, (const char *)text.data);
+    return false;
+}
+
+static bool no_unrouted(void *ctx, struct message *message, uint32_t slot)
+{
+    (void)slot;
+    return no_message(ctx, message, NULL, 0);
+}
+
+static bool no_inbound(void *ctx, uint32_t slot, uint16_t id)
+{
+    (void)ctx;
+    fail_msg("the disk still has the inbound identifier %u of slot %u", id, slot);
+    return false;
+}
+
+static bool no_outbound(void *ctx, const struct loaded_outbound *outbound)
+{
+    (void)ctx;
+    fail_msg("the disk still has the outbound identifier %u of slot %u in state %u",
+             outbound->packet_id, outbound->slot, outbound->state);
+    return false;
+}
+
+static bool some_retained(void *ctx, struct message *message, uint64_t number)
+{
+    (void)ctx, (void)message, (void)number;
+    return true;
+}
+
+static bool end(void *ctx)
+{
+    (void)ctx;
+    return true;
+}
+
+/* It is loaded once more, after the last broker has gone. */
+static void check_disk(struct history *history)
+{
+    static const struct store_loader loader = {
+        .group = some_group,
+        .session = some_session,
+        .subscription = some_subscription,
+        .inbound = no_inbound,
+        .message = no_message,
+        .unrouted = no_unrouted,
+        .outbound = no_outbound,
+        .retained = some_retained,
+        .end = end,
+    };
+    struct store *store = &history->store->store;
+    assert_int_equal(store->ops->load(store, &loader, NULL), 0);
+}
+
+static void live_through(uint64_t seed, unsigned workers, bool on_disk)
 {
     static const struct steady who[CLIENTS] = {
         [P] = { .name = "p", .number = 0 },
@@ -256,6 +335,8 @@ static void live_through(uint64_t seed, unsigned workers)
     history->random = seed * UINT64_C(0x9E3779B97F4A7C15) + 1;
     history->slowness = 1 + 6 * chance(history, 3);
     history->store = fault_store_new();
+    if (on_disk)
+        fault_store_use_disk(history->store);
     begin(history, (uint64_t)WORLD_BEGINS * 1000);
     for (unsigned i = 0; i < CLIENTS; i++) {
         history->clients[i] = who[i];
@@ -271,7 +352,15 @@ static void live_through(uint64_t seed, unsigned workers)
         steady_done(&history->clients[i]);
     steady_reap_all();
     fault_store_go_on(history->store);
-    world_done(&history->world);
+    if (on_disk) {
+        struct fault_store *old = history->store;
+        history->store = fault_store_crash(old, true);
+        world_done(&history->world);
+        fault_store_free(old);
+        check_disk(history);
+    } else {
+        world_done(&history->world);
+    }
     fault_store_free(history->store);
     free(history);
 }
@@ -282,25 +371,32 @@ static unsigned number_from(const char *name, unsigned otherwise)
     return text ? (unsigned)strtoul(text, NULL, 10) : otherwise;
 }
 
-static void run_seeds(unsigned workers)
+static void run_seeds(unsigned workers, bool on_disk)
 {
-    unsigned first = number_from("CRASH_FIRST", 1), count = number_from("CRASH_SEEDS", SEEDS);
+    unsigned first = number_from("CRASH_FIRST", 1);
+    unsigned count = number_from("CRASH_SEEDS", on_disk ? SEEDS / 10 : SEEDS);
     for (unsigned seed = first; seed < first + count; seed++) {
         fprintf(stderr, "seed %u, %u workers\n", seed, workers);
-        live_through(seed, workers);
+        live_through(seed, workers, on_disk);
     }
 }
 
 static void test_crash_one_worker(void **state)
 {
     (void)state;
-    run_seeds(1);
+    run_seeds(1, false);
 }
 
 static void test_crash_three_workers(void **state)
 {
     (void)state;
-    run_seeds(3);
+    run_seeds(3, false);
+}
+
+static void test_crash_with_a_real_disk(void **state)
+{
+    (void)state;
+    run_seeds(2, true);
 }
 
 int main(void)
@@ -308,6 +404,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_crash_one_worker),
         cmocka_unit_test(test_crash_three_workers),
+        cmocka_unit_test(test_crash_with_a_real_disk),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

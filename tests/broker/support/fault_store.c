@@ -4,12 +4,16 @@
 
 #include "broker/broker_state.h"
 #include "broker/list.h"
+#include "broker/store/lmdb.h"
 #include "tests/broker/support/model.h"
 
+#include <dirent.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
+#include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -28,6 +32,87 @@ static bool closes(const struct store_op *op)
            op->kind == STORE_UNSUBSCRIBED;
 }
 
+static uint64_t no_clock(void)
+{
+    return 0;
+}
+
+static void no_random(void *bytes, size_t len)
+{
+    memset(bytes, 7, len);
+}
+
+static void no_wake(void *ctx, unsigned worker)
+{
+    (void)ctx, (void)worker;
+}
+
+static void open_disk(struct fault_store *fault)
+{
+    struct lmdb_store_options options = { .path = fault->path,
+                                          .workers = 1,
+                                          .clock = no_clock,
+                                          .random = no_random,
+                                          .full_timeout = 30000 };
+    assert_int_equal(lmdb_store_open(&options, &fault->disk), 0);
+    fault->given = 0;
+}
+
+void fault_store_use_disk(struct fault_store *fault)
+{
+    snprintf(fault->path, sizeof fault->path, "/tmp/noctule-fault-XXXXXX");
+    assert_non_null(mkdtemp(fault->path));
+    open_disk(fault);
+}
+
+static void close_disk(struct fault_store *fault)
+{
+    if (!fault->disk)
+        return;
+    fault->disk->ops->stop(fault->disk);
+    fault->disk->ops->free(fault->disk);
+    fault->disk = NULL;
+}
+
+static void remove_disk(const struct fault_store *fault)
+{
+    char path[512];
+    struct dirent *entry;
+    DIR *folder = opendir(fault->path);
+    assert_non_null(folder);
+    while ((entry = readdir(folder))) {
+        snprintf(path, sizeof path, "%s/%s", fault->path, entry->d_name);
+        (void)unlink(path);
+    }
+    closedir(folder);
+    assert_int_equal(rmdir(fault->path), 0);
+}
+
+static void give_to_disk(struct fault_store *fault, const struct store_batch *batch)
+{
+    struct store_batch *copy = calloc(1, sizeof *copy);
+    assert_non_null(copy);
+    *copy = (struct store_batch){ .position = ++fault->given,
+                                  .late = batch->late,
+                                  .count = batch->count,
+                                  .room = batch->count,
+                                  .bytes = batch->bytes,
+                                  .ops = calloc(batch->count, sizeof *copy->ops) };
+    assert_non_null(copy->ops);
+    for (size_t i = 0; i < batch->count; i++) {
+        struct store_op *op = &copy->ops[i];
+        *op = batch->ops[i];
+        if (op->message)
+            message_ref(op->message);
+        if (!op->record)
+            continue;
+        op->record = malloc(op->record_len + 1);
+        assert_non_null(op->record);
+        memcpy(op->record, batch->ops[i].record, op->record_len);
+    }
+    fault->disk->ops->submit(fault->disk, 0, copy);
+}
+
 void fault_store_commit(struct fault_store *fault, size_t batches)
 {
     assert_true(batches <= fault->order_count);
@@ -39,6 +124,8 @@ void fault_store_commit(struct fault_store *fault, size_t batches)
         for (size_t i = 0; i < next->batch->count; i++)
             if (!next->failed || closes(&next->batch->ops[i]))
                 model_apply(fault->model, &next->batch->ops[i]);
+        if (fault->disk)
+            give_to_disk(fault, next->batch);
     }
 }
 
@@ -54,7 +141,15 @@ static void commit_upto(struct fault_store *fault, unsigned worker, uint64_t pos
 
 static int load(struct store *store, const struct store_loader *loader, void *ctx)
 {
-    return model_load(fault_of(store)->model, store, loader, ctx);
+    struct fault_store *fault = fault_of(store);
+    if (!fault->disk)
+        return model_load(fault->model, store, loader, ctx);
+    int err = fault->disk->ops->load(fault->disk, loader, ctx);
+    atomic_store(&store->last_slot, atomic_load(&fault->disk->last_slot));
+    atomic_store(&store->last_sequence, atomic_load(&fault->disk->last_sequence));
+    if (err == 0)
+        lmdb_store_start(fault->disk, no_wake, NULL);
+    return err;
 }
 
 /* ---- batches ---- */
@@ -139,6 +234,11 @@ struct fault_store *fault_store_crash(struct fault_store *fault, bool all)
     next->store.late = fault->store.late;
     fault->model = NULL;
     fault->dead = true;
+    memcpy(next->path, fault->path, sizeof next->path);
+    if (fault->disk) {
+        close_disk(fault);
+        open_disk(next);
+    }
     for (unsigned i = 0; i < broker_worker_count(fault->broker); i++)
         worker_wake(broker_worker(fault->broker, i));
     return next;
@@ -150,6 +250,10 @@ void fault_store_free(struct fault_store *fault)
         for (uint64_t i = 0; i < fault->lanes[w].submitted; i++)
             if (fault->lanes[w].batches[i].batch)
                 store_batch_free(fault->lanes[w].batches[i].batch);
+    if (fault->disk) {
+        close_disk(fault);
+        remove_disk(fault);
+    }
     if (fault->model)
         model_free(fault->model);
     free(fault);

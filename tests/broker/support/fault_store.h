@@ -6,6 +6,8 @@
  *
  * It keeps what a disk would hold as well: batches are committed in the order in which they were
  * submitted, so a batch that is durable takes all before it along. Another one can begin with that.
+ * On request the disk is a real one: what is committed goes into an LMDB store too, and a broker is
+ * loaded from that.
  */
 #pragma once
 
@@ -36,6 +38,9 @@ struct fault_store {
     bool dead;             /* its broker has crashed: what comes is lost */
     struct fault_lane lanes[FAULT_WORKERS];
     struct model *model; /* owned: what is on disk */
+    struct store *disk;  /* owned: the same in an LMDB store; NULL: not asked for */
+    char path[64];       /* its folder */
+    uint64_t given;      /* batches that it has */
     struct {
         unsigned worker;
         uint64_t position;
@@ -50,6 +55,8 @@ void fault_store_free(struct fault_store *fault);
  * everything that was submitted had got there, though nobody was told. The broker can be freed then;
  * nothing that it does is kept. */
 struct fault_store *fault_store_crash(struct fault_store *fault, bool all);
+/* Begins a real disk. Before the broker is made. */
+void fault_store_use_disk(struct fault_store *fault);
 /* The first so many batches in the order of submission are on disk, though nobody was told. */
 void fault_store_commit(struct fault_store *fault, size_t batches);
 
