@@ -8,12 +8,18 @@ P99 = ("p99", "µs", 0)
 
 
 class Row:
-    """bound: the most that noctule's figure may be; times: the same as a multiple of the relay's. line: which report of
-    the run. relay: how the relay is to work (None: it cannot)."""
+    """bound: the most that noctule's figure may be; times: the same as a multiple of the relay's, beside: of mosquitto's,
+    where what both do is the kernel's or libcrypto's work. line: which report of the run. relay: how the relay is to
+    work (None: it cannot)."""
 
-    def __init__(self, label, arguments, bound, times=None, relay=None, figure=CPU, line=0, transport="tcp"):
+    def __init__(self, label, arguments, bound, times=None, relay=None, figure=CPU, line=0, transport="tcp", beside=None):
         self.label, self.arguments, self.bound, self.times = label, arguments.split(), bound, times
         self.relay, self.figure, self.line, self.transport = relay, figure, line, transport
+        self.beside = beside
+
+    def multiples(self):
+        """Kind of the broker → how much of its figure noctule's may be."""
+        return {kind: times for kind, times in (("relay", self.times), ("mosquitto", self.beside)) if times}
 
     def run_key(self):
         """Rows that differ only in what they look at share a run."""
@@ -60,9 +66,9 @@ ROWS = [
     Row("100,000 retained messages, fetch", "retained --count 100000", 0.3, line=1),
     Row("1,000 offline sessions × 100 messages, queue", "offline --count 1000", 0.35),
     Row("1,000 offline sessions × 100 messages, drain", "offline --count 1000", 0.40, line=1),
-    Row("connect and disconnect", "connect --publishers 10", 36, relay="all"),
-    Row("connect and disconnect, TLS, full handshake", "connect --publishers 10", 265, transport="tls"),
-    Row("connect and disconnect, TLS, resumed", "connect --publishers 10 --resume", 200, transport="tls"),
+    Row("connect and disconnect", "connect --publishers 10", 36, relay="all", beside=1.06),
+    Row("connect and disconnect, TLS, full handshake", "connect --publishers 10", 265, transport="tls", beside=1.01),
+    Row("connect and disconnect, TLS, resumed", "connect --publishers 10 --resume", 200, transport="tls", beside=0.93),
     Row("200 connects at once, p99", "connect --publishers 200 --messages 200", 50000, relay="all", figure=P99),
     Row("idle connection, bytes", "idle --count 10000", 1750, figure=EACH),
     Row("idle connection over TLS, bytes", "idle --count 1000", 18000, figure=EACH, transport="tls"),

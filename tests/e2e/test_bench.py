@@ -95,10 +95,11 @@ def test_offline_messages_beyond_the_queue_are_found_lost():
         assert drain["failed"] and drain["lost"] == 500
 
 
+@cases(qos=(0, 1, 2))
 @noctule_only
-def test_open_loop_keeps_its_rate():
+def test_open_loop_keeps_its_rate(qos):
     with Broker("tcp") as broker:
-        _, (report,) = bench(broker, "latency", "--rate", "500", "--seconds", "1")
+        _, (report,) = bench(broker, "latency", "--rate", "500", "--seconds", "1", "-q", str(qos))
         assert 400 <= report["sent"] <= 600
         assert report["done"] == report["sent"]
 
