@@ -17,6 +17,7 @@
 #include "noctule_version.h"
 #include "transport/bench.h"
 #include "transport/passwd.h"
+#include "transport/store_cli.h"
 
 /* Takes the option into `cli`; `value` is NULL for one without a value. */
 typedef void cli_taker(struct cli *cli, const char *value);
@@ -58,6 +59,7 @@ static const struct cli_option {
 
 static const struct cli_command cli_commands[] = {
     { "passwd", passwd_main, "Make and change password files: noctule passwd --help." },
+    { "store", store_main, "Check, show, copy and move a store: noctule store --help." },
     { "bench", bench_main, "Put load on a broker and measure it: noctule bench --help." },
 };
 

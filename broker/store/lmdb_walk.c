@@ -66,9 +66,10 @@ static bool log_valid(const struct walk_row *row)
 {
     struct span body = row->body;
     struct log_entry entry;
-    while (body.len && take_log_entry(&body, &entry))
-        continue;
-    return body.len == 0;
+    while (body.len)
+        if (!take_log_entry(&body, &entry))
+            return false;
+    return true;
 }
 
 static bool retained_valid(const struct walk_row *row)

@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: MIT
 """Where the store is, who may use it, and that what was acknowledged is there after SIGTERM and after kill -9."""
 
+import json
 import os
 import resource
 import signal
 
 import harness
 import wire
-from harness import Broker, cases, noctule_only
+from harness import NOCTULE, Broker, cases, noctule_only
 
 
 def end(broker, how):
@@ -150,3 +151,39 @@ def test_full_disk_holds_acknowledgements_back_and_goes_on():
         with wire.Client(broker.tcp, client_id="sleeper") as sleeper:
             sleeper.connect(clean=False)
             assert sleeper.message().payload == b"stored"
+
+
+@noctule_only
+def test_store_command_beside_a_running_broker():
+    """check, dump and backup while it runs; the backup and an import of the export are stores like it."""
+    with Broker("tcp") as broker:
+        with wire.connected(broker.tcp, "sleeper", clean=False) as sleeper:
+            sleeper.subscribe("a", qos=1)
+        with wire.connected(broker.tcp) as client:
+            client.publish("a", "waits", qos=1)
+            client.publish("kept", "value", qos=1, retain=True)
+        store = broker.store_path
+        assert "is whole" in harness.run(NOCTULE, "store", "check", store).stdout
+        lines = [json.loads(line) for line in harness.run(NOCTULE, "store", "dump", store).stdout.splitlines()]
+        assert {"store", "session", "subscription", "message", "retained"} == {line["kind"] for line in lines}
+        assert [line["payload"] for line in lines if line["kind"] in ("message", "retained")] == ["waits", "value"]
+        backup, export, moved = (os.path.join(harness.TEST_DIR, name) for name in ("backup", "export", "moved"))
+        harness.run(NOCTULE, "store", "backup", store, backup)
+        harness.run(NOCTULE, "store", "export", store, export)
+        assert harness.run(NOCTULE, "store", "import", store, export, check=False).returncode == 1
+    harness.run(NOCTULE, "store", "import", moved, export)
+    for folder in (backup, moved):
+        with Broker("tcp", options=f"persistence_location {folder}\nuser root") as broker:
+            with wire.Client(broker.tcp, client_id="sleeper") as sleeper:
+                assert sleeper.connect(clean=False).session_present
+                assert sleeper.message().payload == b"waits"
+                sleeper.subscribe("kept", qos=1)
+                assert sleeper.message().payload == b"value"
+
+
+@noctule_only
+def test_store_command_says_what_is_wrong():
+    for arguments, code, text in ((["check", "/nonexistent"], 1, "there is no store"), (["check"], 2, "Usage"),
+                                  (["--help"], 0, "Usage"), (["dump", "/proc"], 1, "noctule store: /proc")):
+        done = harness.run(NOCTULE, "store", *arguments, check=False)
+        assert done.returncode == code and text in done.stdout, done.stdout
