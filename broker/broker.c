@@ -155,3 +155,12 @@ void broker_dump(struct broker *broker)
     for (unsigned i = 0; i < broker->worker_count; i++)
         worker_post_now(broker->workers[i], &(struct mail){ .kind = MAIL_DUMP }, 1);
 }
+
+uint64_t broker_clients(const struct broker *broker)
+{
+    uint64_t sum = 0;
+    for (unsigned i = 0; i < broker->worker_count; i++)
+        sum += atomic_load_explicit(&broker->workers[i]->stats.clients_connected,
+                                    memory_order_relaxed);
+    return sum;
+}

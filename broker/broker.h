@@ -39,6 +39,8 @@ void broker_stop(struct broker *broker);
 /* One thread at a time: from now on the live options of `config` hold. Takes its own reference. */
 void broker_reload(struct broker *broker, struct config *config);
 /* Any thread: how close the process is to memory_limit. */
+/* Any thread: clients that are connected and let in. */
+uint64_t broker_clients(const struct broker *broker);
 enum memory_level broker_memory_level(const struct broker *broker);
 /* Any thread: when the certificate of that listener ends, milliseconds since 1970: $SYS says in how
  * many days. */

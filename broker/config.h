@@ -115,6 +115,13 @@ struct config {
     bool acl_subscribe_check;
     uint32_t sys_interval; /* 0: no $SYS */
 
+    uint32_t accept_rate;            /* connections a second from one address; 0: any */
+    uint32_t max_connections_per_ip; /* 0: any */
+    uint32_t max_unauthenticated;    /* connections that are not let in yet; 0: any */
+    uint32_t connect_timeout;        /* seconds until CONNECT must be complete */
+    uint32_t ban_time;               /* seconds; 0: nobody is banned */
+    uint32_t ban_failures;           /* within ban_time */
+
     uint32_t auth_threads; /* 0: one for every four CPUs that the process may use */
     uint32_t auth_queue;   /* CONNECTs that may wait for them */
 

@@ -21,7 +21,6 @@
 #include <stdlib.h>
 
 enum {
-    CONNECT_DEADLINE = 10000, /* milliseconds until CONNECT must be complete */
     HELD_MAX = 256 * 1024, /* bytes held while the session is on its way; then it is left unread */
     PARTIAL_FIRST = 1024,  /* first allocation for an incomplete packet; doubled up to the step */
     PARTIAL_STEP = 1024 * 1024,
@@ -52,7 +51,7 @@ struct conn *conn_new(struct worker *worker, struct link *link, const struct con
     conn->last_in = now;
     conn->timer.fire = conn_timer;
     worker->now = now;
-    wheel_set(&worker->wheel, &conn->timer, now + CONNECT_DEADLINE);
+    wheel_set(&worker->wheel, &conn->timer, now + (uint64_t)conn->config->connect_timeout * 1000);
     list_append(&worker->conns, &conn->worker_node);
     atomic_fetch_add_explicit(&worker->connections, 1, memory_order_relaxed);
     STAT_ADD(&worker->stats, connections, 1);
@@ -114,10 +113,44 @@ struct span conn_client_id(const struct conn *conn)
 
 /* ---- ending ---- */
 
+/* Everything that stands in the way of an attacker is said in one line that begins the same way, for
+ * conf/fail2ban: the address comes before any text that he has chosen. */
+static void log_refused(const struct conn *conn, enum mqtt_reason reason, const char *why)
+{
+    struct conn_names names = { 0 };
+    char id[LOG_QUOTE_MAX] = "-", user[LOG_QUOTE_MAX] = "-";
+    if (conn->names)
+        names = *conn->names;
+    else if (conn->login)
+        login_names(conn->login, &names);
+    if (names.client_id.len)
+        log_quote(id, sizeof id, names.client_id.data, names.client_id.len);
+    if (names.user.len)
+        log_quote(user, sizeof user, names.user.data, names.user.len);
+    log_emit(LEVEL_NOTICE, "Refused %s: %s (0x%02X); client %s, user %s", conn->address, why,
+             reason, id, user);
+}
+
+/* Whether it was refused before it was let in, and why that is its own doing. */
+static bool is_refused(const struct conn *conn, enum conn_end end)
+{
+    return end == END_SERVER && (conn->phase == CONN_NEW || conn->phase == CONN_CLAIMING);
+}
+
+static bool is_own_doing(enum mqtt_reason reason)
+{
+    return reason != MQTT_SERVER_BUSY && reason != MQTT_SERVER_UNAVAILABLE &&
+           reason != MQTT_QUOTA_EXCEEDED;
+}
+
 static void log_end(const struct conn *conn, enum conn_end end, enum mqtt_reason reason,
                     const char *why)
 {
     char name[LOG_QUOTE_MAX] = "<unknown>";
+    if (is_refused(conn, end)) {
+        log_refused(conn, reason, why);
+        return;
+    }
     if (!conn->config->connection_messages)
         return;
     if (conn->session)
@@ -156,6 +189,8 @@ void conn_end(struct conn *conn, enum conn_end end, enum mqtt_reason reason, con
         return;
     struct session *session = conn->session;
     log_end(conn, end, reason, why);
+    if (is_refused(conn, end) && is_own_doing(reason) && conn->link->ops->refused)
+        conn->link->ops->refused(conn->link);
     replies_drop_waiting(conn);
     say_goodbye(conn, end, reason);
     conn->phase = CONN_CLOSED;
@@ -340,10 +375,21 @@ static struct span feed_whole(struct conn *conn, struct span rest, uint64_t now)
     return rest;
 }
 
+/* What does not begin as CONNECT never will be one; its length, which may promise much, is not waited
+ * for [MQTT5-3.1.0-1]. */
+static bool begins_as_connect(struct conn *conn, struct span bytes, uint64_t now)
+{
+    if (conn->partial_len > 0 || bytes.data[0] == MQTT_CONNECT << 4)
+        return true;
+    conn_close(conn, MQTT_PROTOCOL_ERROR, "its first packet is not CONNECT", now);
+    return false;
+}
+
 static void feed(struct conn *conn, struct span rest, uint64_t now)
 {
     while (rest.len > 0) {
-        if (conn->phase == CONN_CLOSED)
+        if (conn->phase == CONN_CLOSED ||
+            (conn->phase == CONN_NEW && !begins_as_connect(conn, rest, now)))
             return;
         if (conn->phase == CONN_CLAIMING) {
             hold(conn, rest, now);

@@ -164,6 +164,24 @@ static uint8_t version_of_refusal(uint8_t version, enum mqtt_reason reason)
     return has_code ? MQTT_V311 : 0;
 }
 
+static void consider(struct conn *conn, const struct mqtt_connect *connect, uint64_t now)
+{
+    conn->bridge = connect->bridge;
+    conn->clean_start = connect->clean_start;
+    struct demand demand = check_connect(conn, connect);
+    if (demand.reason != MQTT_SUCCESS) {
+        conn_refuse(conn, demand.reason, demand.why, now);
+        return;
+    }
+    take_limits(conn, connect);
+    if (!take_will(conn, connect)) {
+        conn_refuse(conn, MQTT_SERVER_BUSY, "no memory for its will", now);
+        return;
+    }
+    conn->phase = CONN_CLAIMING;
+    login_start(conn, connect, now);
+}
+
 void on_connect(struct conn *conn, struct span body, uint64_t now)
 {
     struct mqtt_connect connect;
@@ -175,20 +193,10 @@ void on_connect(struct conn *conn, struct span body, uint64_t now)
         return;
     }
     conn_take_config(conn);
-    conn->bridge = connect.bridge;
-    conn->clean_start = connect.clean_start;
-    struct demand demand = check_connect(conn, &connect);
-    if (demand.reason != MQTT_SUCCESS) {
-        conn_refuse(conn, demand.reason, demand.why, now);
-        return;
-    }
-    take_limits(conn, &connect);
-    if (!take_will(conn, &connect)) {
-        conn_refuse(conn, MQTT_SERVER_BUSY, "no memory for its will", now);
-        return;
-    }
-    conn->phase = CONN_CLAIMING;
-    login_start(conn, &connect, now);
+    struct conn_names names = { connect.client_id, connect.username };
+    conn->names = &names;
+    consider(conn, &connect, now);
+    conn->names = NULL;
 }
 
 void conn_admitted(struct conn *conn, struct span client_id, uint64_t now)

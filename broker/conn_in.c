@@ -288,7 +288,7 @@ static void log_subscribe(const struct conn *conn, enum log_level level, struct 
     if (!log_wants(level))
         return;
     struct span id = conn_client_id(conn);
-    log_emit(level, "%s %u %s", log_quote(name, sizeof name, id.data, id.len), options,
+    log_emit(level, "Client %s %u %s", log_quote(name, sizeof name, id.data, id.len), options,
              log_quote(text, sizeof text, filter.data, filter.len));
 }
 

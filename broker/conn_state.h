@@ -65,6 +65,11 @@ struct reply_line { /* a ring that grows by doubling, freed when empty and large
     uint32_t sent; /* bytes of the first one that have left: it was larger than the room */
 };
 
+/* Whom a CONNECT claims to come from, for the line about a refusal. */
+struct conn_names {
+    struct span client_id, user;
+};
+
 struct topic_alias {
     uint8_t *topic; /* owned; NULL: not set */
     uint32_t len;
@@ -113,14 +118,15 @@ struct conn {
     uint64_t credential;     /* fingerprint of the stored password or key that let it in; 0 none */
     struct principal
         *principal; /* who the session will belong to; from conn_admitted() on, owned */
-    struct remembered *remembered; /* of its publishes, see auth/access.h; owned */
-    struct topic_place last_topic; /* that it has published to */
-    struct session *session;       /* attached in CONN_OPEN */
-    struct login *login;           /* in CONN_CLAIMING, until it is known who it is; then */
-    struct claim *claim;           /* until the session is here */
-    struct message *will;          /* owned */
-    uint32_t will_delay;           /* seconds */
-    uint32_t session_expiry;       /* seconds, as granted */
+    struct remembered *remembered;  /* of its publishes, see auth/access.h; owned */
+    const struct conn_names *names; /* while CONNECT is looked at, borrowed */
+    struct topic_place last_topic;  /* that it has published to */
+    struct session *session;        /* attached in CONN_OPEN */
+    struct login *login;            /* in CONN_CLAIMING, until it is known who it is; then */
+    struct claim *claim;            /* until the session is here */
+    struct message *will;           /* owned */
+    uint32_t will_delay;            /* seconds */
+    uint32_t session_expiry;        /* seconds, as granted */
 
     uint8_t *partial; /* the beginning of a packet, or in CONN_CLAIMING whatever arrived */
     size_t partial_len, partial_room;

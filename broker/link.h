@@ -23,6 +23,10 @@ struct link_ops {
 
     /* Stop or go on reading. Bytes already read when it is paused are still fed. */
     void (*pause)(struct link *link, bool paused);
+
+    /* The peer was refused for something it did, before it was let in: it does not know a password,
+     * say. May be NULL. */
+    void (*refused)(struct link *link);
 };
 
 struct link {

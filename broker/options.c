@@ -216,6 +216,35 @@ const struct option option_table[] = {
   .same_as = "password_file", .otherwise = "as password_file", .live = true, .deprecated = true,
   .help = "The older name of plugin_opt_password_file." },
 
+{ .status = OPTION_TITLE, .title = "Strangers",
+  .help = "What connections may cost before they are let in. An address is an IPv4 address, or the "
+          "first 64 bits of an IPv6 one. Every refusal is a line in the log that begins with "
+          "\"Refused\" and the address; conf/fail2ban has a filter for it." },
+
+{ .key = "accept_rate", .type = OPT_COUNT, GLOBAL(accept_rate),
+  .max = 1000000, .preset = "0", .no_limit = true, .live = true,
+  .help = "New connections a second from one address; more are closed at once. As many may come "
+          "in a burst. 0 is no limit." },
+{ .key = "max_connections_per_ip", .type = OPT_COUNT, GLOBAL(max_connections_per_ip),
+  .max = 10000000, .preset = "0", .no_limit = true, .live = true,
+  .help = "Connections of one address at a time; more are closed at once. 0 is no limit." },
+{ .key = "max_unauthenticated", .type = OPT_COUNT, GLOBAL(max_unauthenticated),
+  .max = 10000000, .preset = "0", .no_limit = true, .live = true,
+  .help = "Connections at a time that are not let in yet: in their TLS handshake, without CONNECT, "
+          "or waiting for their password to be checked. More are closed at once. 0 is no limit." },
+{ .key = "connect_timeout", .type = OPT_SECONDS, GLOBAL(connect_timeout),
+  .min = 1, .max = 3600, .preset = "10s", .live = true,
+  .help = "How long a connection may take until its CONNECT is complete and answered. A TLS "
+          "handshake has 10 seconds of its own." },
+{ .key = "ban_time", .type = OPT_SECONDS, GLOBAL(ban_time),
+  .max = 31536000, .preset = "0", .live = true,
+  .help = "An address whose connections were refused ban_failures times within so long is not let "
+          "in for as long: for wrong passwords, missing rights to connect, whatever is not MQTT, "
+          "failed TLS handshakes. Those it has stay. 0 bans nobody." },
+{ .key = "ban_failures", .type = OPT_COUNT, GLOBAL(ban_failures),
+  .min = 1, .max = 1000000, .preset = "10", .live = true,
+  .help = "For ban_time: how often an address may be refused before it is banned." },
+
 { .status = OPTION_TITLE, .title = "Packets",
   .help = "What a client may send, and what it is told about it." },
 

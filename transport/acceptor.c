@@ -72,6 +72,25 @@ static void say_refused(struct acceptor *acceptor, const struct listener_config 
     acceptor->refused = 0;
 }
 
+/* By its address: whether it may come in, and then counts. */
+static bool pass_gate(struct acceptor *acceptor, const struct sockaddr *address, const char *text,
+                      struct gate_entry **ret_entry)
+{
+    struct server *server = acceptor->server;
+    bool say;
+    const char *why = gate_enter(&server->gate, address, server->config,
+                                 loop_now(&server->loops[0]), ret_entry, &say);
+    if (say)
+        log_emit(LEVEL_NOTICE, "Refused %s: %s; client -, user -", text, why);
+    return !why;
+}
+
+static bool crowded(const struct server *server)
+{
+    uint32_t most = server->config->max_unauthenticated;
+    return most && server_connections(server) >= broker_clients(server->broker) + most;
+}
+
 static bool has_room(struct acceptor *acceptor, struct listener *listener,
                      const struct listener_config *config)
 {
@@ -89,6 +108,10 @@ static bool has_room(struct acceptor *acceptor, struct listener *listener,
         say_refused(acceptor, config, "memory_limit is nearly reached");
         return false;
     }
+    if (crowded(acceptor->server)) {
+        say_refused(acceptor, config, "max_unauthenticated is reached");
+        return false;
+    }
     return true;
 }
 
@@ -103,15 +126,20 @@ static void take(struct acceptor *acceptor, struct listener *listener, int fd,
     int on = 1;
     if (config->set_tcp_nodelay && !listener->unix_socket)
         (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    struct gate_entry *gate = NULL;
     char *text = listener_peer_address(address);
-    if (!text) {
+    if (!text || !pass_gate(acceptor, address, text, &gate)) {
+        free(text);
         close(fd);
         return;
     }
     struct loop *loop = least_loaded(acceptor);
     struct peer *peer = peer_new(fd, text, loop, listener, config);
-    if (!peer)
+    if (!peer) {
+        gate_leave(&acceptor->server->gate, gate);
         return;
+    }
+    peer->gate = gate;
     if (loop->index == 0)
         peer_adopt(peer);
     else

@@ -33,6 +33,7 @@
 #include "broker/conn.h"
 #include "broker/list.h"
 #include "broker/log.h"
+#include "transport/gate.h"
 #include "transport/http.h"
 #include "transport/listener.h"
 #include "transport/server.h"
@@ -205,10 +206,26 @@ static void link_pause(struct link *link, bool paused)
     set_reading(peer);
 }
 
+/* What it did counts against its address. */
+static void blame(struct peer *peer)
+{
+    struct config *config = peer->gate ? server_config_ref(peer->loop->server) : NULL;
+    if (config && gate_fail(&peer->loop->server->gate, peer->gate, config, loop_now(peer->loop)))
+        log_emit(LEVEL_WARNING, "The address of the last one is banned for %u seconds.",
+                 config->ban_time);
+    config_unref(config);
+}
+
+static void link_refused(struct link *link)
+{
+    blame(CONTAINER_OF(link, struct peer, link));
+}
+
 static const struct link_ops link_ops = {
     .flush = link_flush,
     .close = link_close,
     .pause = link_pause,
+    .refused = link_refused,
 };
 
 /* ---- the end --------------------------------------------------------------------------------- */
@@ -231,6 +248,8 @@ static void uncount(struct peer *peer)
     if (peer->counted)
         atomic_fetch_sub_explicit(&peer->listener->connections, 1, memory_order_relaxed);
     peer->counted = false;
+    gate_leave(&peer->loop->server->gate, peer->gate);
+    peer->gate = NULL;
 }
 
 static void end_conn(struct peer *peer)
@@ -493,7 +512,7 @@ static int on_message(struct peer *peer, const void *bytes, size_t len)
 }
 
 /* What the broker never heard of, but the operator may be looking for. */
-static void log_failed_handshake(const struct peer *peer)
+static void log_failed_handshake(struct peer *peer)
 {
     if (peer->conn || peer->shut || !peer->tls || !peer->address)
         return;
@@ -503,6 +522,7 @@ static void log_failed_handshake(const struct peer *peer)
                  peer->address, why);
     else
         log_emit(LEVEL_NOTICE, "TLS handshake with %s failed: %s", peer->address, why);
+    blame(peer);
 }
 
 static void on_closed(struct peer *peer)

@@ -18,6 +18,7 @@
 
 struct config;
 struct conn;
+struct gate_entry;
 struct listener;
 struct listener_config;
 struct lws;
@@ -31,6 +32,7 @@ struct peer {
 
     struct tls_place *place;   /* what it is made on; NULL: no TLS */
     struct listener *listener; /* whose connections it counts among */
+    struct gate_entry *gate;   /* the same by its address; NULL: nobody counts */
     struct config *config;     /* our reference: `listener_config` is part of it */
     const struct listener_config *listener_config;
     char *address;     /* "192.0.2.1:51234"; NULL once the broker has it */

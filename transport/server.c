@@ -416,7 +416,10 @@ static enum err open_acceptor(struct server *server)
 {
     uint64_t limit = server->descriptor_limit;
     uint64_t spare = limit / 8 < DESCRIPTORS_SPARE ? limit / 8 : DESCRIPTORS_SPARE;
-    uint64_t used = limits_open_descriptors() + spare;
+    uint64_t used = limits_open_descriptors() + spare, seed;
+    random_bytes(&seed, sizeof seed);
+    if (!gate_init(&server->gate, seed))
+        return ERR_NO_MEMORY;
     return acceptor_open(&server->acceptor, server, limit > used ? limit - used : 1);
 }
 
@@ -557,6 +560,7 @@ static void close_all(struct server *server)
     for (unsigned i = 0; i < server->loop_count; i++)
         loop_done(&server->loops[i]);
     acceptor_done(&server->acceptor);
+    gate_done(&server->gate);
     certificates_done(&server->certificates);
     for (size_t i = 0; i < server->listener_count; i++)
         listener_close(&server->listeners[i]);

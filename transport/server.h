@@ -16,6 +16,7 @@
 #include "broker/err.h"
 #include "transport/acceptor.h"
 #include "transport/certificates.h"
+#include "transport/gate.h"
 #include "transport/supervisor.h"
 
 struct broker;
@@ -39,6 +40,7 @@ struct server {
     struct listener *listeners;
     size_t listener_count;    /* (i) */
     struct acceptor acceptor; /* (m) */
+    struct gate gate;         /* its own lock */
     struct certificates certificates;
     uint64_t wall_base; /* (i) wall clock minus the loops' clock at the start, milliseconds */
     uint64_t descriptor_limit; /* (i) */

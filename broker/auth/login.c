@@ -165,8 +165,16 @@ static bool take_proof(struct conn *conn, const struct login *login)
     return conn_take_user(conn, span_str(login->claims.user));
 }
 
+void login_names(const struct login *login, struct conn_names *ret_names)
+{
+    *ret_names = (struct conn_names){ login_client_id(login), login_user(login) };
+}
+
 static void finish(struct conn *conn, struct login *login, uint64_t now)
 {
+    struct conn_names names;
+    login_names(login, &names);
+    conn->names = &names;
     conn->login = NULL;
     if (login->verdict == LOGIN_BUSY)
         conn_refuse(conn, MQTT_SERVER_BUSY, "too many passwords wait to be checked", now);
@@ -177,6 +185,7 @@ static void finish(struct conn *conn, struct login *login, uint64_t now)
         conn_refuse(conn, MQTT_SERVER_BUSY, "no memory for its user name", now);
     else
         admit(conn, login_client_id(login), now);
+    conn->names = NULL;
     login_free(login);
 }
 

@@ -16,6 +16,7 @@
 #include <stdint.h>
 
 struct conn;
+struct conn_names;
 struct login;
 struct mqtt_connect;
 struct worker;
@@ -23,6 +24,8 @@ struct worker;
 /* Decides, or begins to find out, who sent this CONNECT (whose views live for this call only):
  * conn_admitted() or conn_refuse() is called, maybe before this returns. */
 void login_start(struct conn *conn, const struct mqtt_connect *connect, uint64_t now);
+/* Whom the CONNECT claims to come from; valid as long as the login. */
+void login_names(const struct login *login, struct conn_names *ret_names);
 /* The connection has gone. */
 void login_abandon(struct login *login);
 /* Mail handler: the pool has decided. */

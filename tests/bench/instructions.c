@@ -109,7 +109,9 @@ static void link_pause(struct link *link, bool paused)
     (void)link, (void)paused;
 }
 
-static const struct link_ops link_ops = { link_flush, link_nothing, link_pause };
+static const struct link_ops link_ops = { .flush = link_flush,
+                                          .close = link_nothing,
+                                          .pause = link_pause };
 
 static void feed(struct client *client, struct span bytes)
 {

@@ -264,6 +264,28 @@ RULES = {
         "if (!acl->patterns)",
         "acl:wildcard"),
 
+    # ---- strangers --------------------------------------------------------------------------------
+    "what is no CONNECT is not waited for": end_to_end(
+        "broker/conn.c",
+        "    if (conn->partial_len > 0 || bytes.data[0] == MQTT_CONNECT << 4)",
+        "    if (true)",
+        "strangers.repeated_failures_end_in_a_ban-True-garbage"),
+    "what is refused counts against its address": end_to_end(
+        "transport/peer.c",
+        "    blame(CONTAINER_OF(link, struct peer, link));",
+        "    (void)link, (void)blame;",
+        "strangers.repeated_failures_end_in_a_ban-True-password"),
+    "clients do not count as strangers": end_to_end(
+        "transport/acceptor.c",
+        "server_connections(server) >= broker_clients(server->broker) + most",
+        "server_connections(server) >= most",
+        "strangers.crowd_that_is_not_let_in-tcp-True"),
+    "a connection that has gone counts no more": end_to_end(
+        "transport/peer.c",
+        "    gate_leave(&peer->loop->server->gate, peer->gate);",
+        "    (void)0;",
+        "strangers.connections_of_one_address-tcp-True"),
+
     # ---- acknowledgements and the store -----------------------------------------------------------
     "answers leave in their order, each when its condition holds": unit(
         "broker/conn_out.c",

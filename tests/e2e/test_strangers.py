@@ -1,0 +1,216 @@
+# SPDX-License-Identifier: MIT
+"""What connections may cost before they are let in: limits by address, deadlines, bans, and the
+lines in the log that fail2ban reads. Each limit is tried without it as well."""
+
+import configparser
+import os
+import re
+import socket
+
+import harness
+import wire
+from harness import Broker, cases, connect_socket, noctule_only, run, wait_until
+
+FILTER = os.path.join(harness.HERE, "..", "..", "conf", "fail2ban", "filter.d", "noctule.conf")
+KINDS = ("tcp", "tls", "ws", "wss")
+
+
+def is_closed(sock, seconds=10):
+    """Whether the broker has closed a connection that nothing was sent on; else it stays open."""
+    sock.settimeout(seconds * harness.PATIENCE)
+    try:
+        return sock.recv(1) == b""
+    except ConnectionResetError:
+        return True
+    except TimeoutError:
+        return False
+
+
+def lets_in(address, **options):
+    """Whether a client gets a CONNACK."""
+    try:
+        wire.connected(address, **options).close()
+        return True
+    except (wire.Closed, OSError, AssertionError):
+        return False
+
+
+def crowd(address, count):
+    return [connect_socket(address) for _ in range(count)]
+
+
+def close_all(sockets):
+    for sock in sockets:
+        sock.close()
+
+
+def established(broker):
+    found = run("ss", "-Htn", "state", "established", "sport", f":{broker.addresses[0].port}",
+                check=False).stdout
+    return found.strip()
+
+
+@noctule_only
+@cases(kind=KINDS, limited=(True, False))
+def test_connections_of_one_address(kind, limited):
+    options = "max_connections_per_ip 5\n" if limited else ""
+    with Broker(kind, options=options, workers=2) as broker:
+        address = broker.addresses[0]
+        wait_until(lambda: lets_in(address), "a free place")
+        clients = []
+        while len(clients) < 5:  # the harness's own may still be on their way out
+            try:
+                clients.append(wire.connected(address))
+            except (wire.Closed, OSError):
+                continue
+        assert lets_in(address) != limited
+        if limited:
+            broker.wait_log(r"Refused 127\.0\.0\.1:\d+: too many connections from its address")
+            clients.pop().close()
+            wait_until(lambda: lets_in(address), "the place of one that has gone")
+        for client in clients:
+            client.ping()
+            client.close()
+
+
+@noctule_only
+@cases(limited=(True, False))
+def test_connections_too_fast(limited):
+    with Broker("tcp", options="accept_rate 20\n" if limited else "") as broker:
+        sockets = crowd(broker.tcp, 60)
+        closed = sum(is_closed(sock, 0.1) for sock in sockets)
+        assert closed >= 20 if limited else closed == 0, closed
+        close_all(sockets)
+        wait_until(lambda: lets_in(broker.tcp), "credit for one more")
+
+
+@noctule_only
+@cases(kind=KINDS, limited=(True, False))
+def test_crowd_that_is_not_let_in(kind, limited):
+    """Beyond the limit new ones are closed; clients are served, and do not count."""
+    options = "max_unauthenticated 30\nconnect_timeout 60\n" if limited else ""
+    with Broker(kind, options=options, workers=2) as broker:
+        address = broker.addresses[0]
+        clients = [wire.connected(address) for _ in range(40)]
+        sockets = crowd(address, 60)
+        assert lets_in(address) != limited
+        clients[0].ping()
+        close_all(sockets)
+        wait_until(lambda: lets_in(address), "a place once they have gone")
+        for client in clients:
+            client.close()
+
+
+@noctule_only
+@cases(kind=("tcp", "ws"), sends=("", "1010"))
+def test_connect_takes_too_long(kind, sends):
+    """Nothing, or the beginning of a CONNECT; by default it would take ten seconds."""
+    with Broker(kind, options="connect_timeout 1\n") as broker:
+        client = wire.Client(broker.addresses[0])
+        client.send_hex(sends)
+        client.expect_closed(seconds=5)
+        broker.wait_log(r"Refused 127\.0\.0\.1:\d+: no CONNECT within the time allowed \(0x80\); "
+                        "client -, user -")
+
+
+def passwords():
+    path = os.path.join(harness.TEST_DIR, "passwords")
+    run(harness.NOCTULE, "passwd", "-c", "-b", path, "ann", "secret")
+    os.chmod(path, 0o644)
+    return path
+
+
+@noctule_only
+@cases(limited=(True, False), how=("password", "garbage"))
+def test_repeated_failures_end_in_a_ban(limited, how):
+    options = f"password_file {passwords()}\nallow_anonymous true\n"
+    options += "ban_time 3600\nban_failures 3\n" if limited else ""
+    with Broker("tcp", options=options, workers=2) as broker:
+        here = wire.connected(broker.tcp, "here", username="ann", password="secret")
+        for _ in range(3):
+            stranger = wire.Client(broker.tcp, client_id="stranger")
+            if how == "password":
+                stranger.connect(reason=4, username="ann",
+                                 password="wrong")
+            else:
+                stranger.send(b"GET / HTTP/1.1\r\n\r\n")
+            stranger.expect_closed()
+        if limited:
+            broker.wait_log("The address of the last one is banned for 3600 seconds")
+        assert lets_in(broker.tcp, username="ann", password="secret") != limited
+        here.ping()  # those it has stay
+        elsewhere = socket.create_connection((broker.tcp.host, broker.tcp.port),
+                                             source_address=("127.0.0.2", 0))
+        elsewhere.sendall(wire.connect_packet("c", username="ann", password="secret"))
+        elsewhere.settimeout(10)
+        assert elsewhere.recv(4) == bytes.fromhex("20 02 00 00")
+        elsewhere.close()
+        here.close()
+
+
+def fail2ban_hosts(log):
+    """What the shipped filter finds in a log: the addresses to be banned."""
+    parser = configparser.ConfigParser()
+    with open(FILTER, encoding="utf-8") as file:
+        parser.read_file(file)
+    prefix = parser.get("Definition", "prefix", raw=True)
+    compiled = [re.compile(e.replace("%(prefix)s", prefix)
+                           .replace("<HOST>", r"\[?(?P<host>[0-9a-f.:]+)\]?"))
+                for e in parser.get("Definition", "failregex", raw=True).splitlines() if e]
+    matches = [e.search(line) for line in log.splitlines() for e in compiled]
+    return [match["host"] for match in matches if match]
+
+
+@noctule_only
+@cases(name=("x\n1: Refused 192.0.2.1:1: y", "1: Refused 192.0.2.1:1: y", "Refused 192.0.2.1:1: y"),
+       timestamp=("true", "false"))
+def test_fail2ban_finds_the_refused_and_nobody_else(name, timestamp):
+    options = (f"password_file {passwords()}\nallow_anonymous true\n"
+               f"log_timestamp {timestamp}\nlog_type all\n")
+    with Broker("tcp", "tls", ("tcp", "::1"), options=options) as broker:
+        four, tls, six = broker.addresses
+        for address in (four, six):
+            client = wire.Client(address, client_id=name)
+            client.connect(reason=4, username=name, password="wrong")
+            client.expect_closed()
+        sock = connect_socket(tls)
+        sock.sendall(b"not TLS at all, not at all, not at all")
+        assert is_closed(sock)
+        broker.wait_log("TLS handshake with 127.0.0.1:.* failed")
+        with wire.connected(four, name, version=5, username=None) as client:
+            client.subscribe(name)
+            client.publish(name, "x", qos=1)
+            client.publish("$SYS/" + name, "x")
+            client.ping()
+        found = fail2ban_hosts(broker.log())
+        assert set(found) == {"127.0.0.1", "::1"} and found.count("::1") == 1, broker.log()
+
+
+@noctule_only
+@harness.limit(120)
+def test_refused_connections_leave_nothing_behind():
+    """Descriptors and memory after thousands that were refused in each way."""
+    options = (f"password_file {passwords()}\nmax_connections_per_ip 50\n"
+               "ban_time 1\nban_failures 100000\n")
+    with Broker("tcp", "ws", options=options, workers=2) as broker:
+        def round_of(count):
+            for number in range(count):
+                address = broker.addresses[number % 2]
+                client = wire.Client(address, client_id="x") if number % 2 else None
+                if client:
+                    client.send_hex("c000")
+                    client.expect_closed()
+                    client.close()
+                else:
+                    sock = connect_socket(address)
+                    sock.sendall(b"\x10\x00")
+                    is_closed(sock)
+                    sock.close()
+        round_of(500)
+        wait_until(lambda: not established(broker), "the end of all connections")
+        descriptors, memory = broker.descriptors(), broker.memory()
+        round_of(int(10000 * harness.SCALE))
+        wait_until(lambda: broker.descriptors() <= descriptors, "their descriptors")
+        assert broker.memory() < memory + 3_000_000 or harness.SANITIZED
+        with wire.connected(broker.tcp, username="ann", password="secret") as client:
+            client.ping()
