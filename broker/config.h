@@ -14,6 +14,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "broker/address.h"
+
 struct acl;
 struct jwt_rules;
 struct password_file;
@@ -72,6 +74,8 @@ struct listener_config {
     uint16_t max_topic_alias;          /* aliases a client may set; 0: none */
     uint16_t max_topic_alias_broker;   /* aliases the broker sets towards a client; 0: none */
 
+    uint32_t enable_proxy_protocol; /* OR of enum proxy_versions; 0: clients connect themselves */
+
     char *certfile, *keyfile; /* both or neither */
     char *cafile, *capath, *crlfile;
     char *ciphers, *ciphers_tls13;
@@ -120,7 +124,9 @@ struct config {
     uint32_t max_unauthenticated;    /* connections that are not let in yet; 0: any */
     uint32_t connect_timeout;        /* seconds until CONNECT must be complete */
     uint32_t ban_time;               /* seconds; 0: nobody is banned */
-    uint32_t ban_failures;           /* within ban_time */
+    char *trusted_proxies;
+    struct networks proxies; /* the same, read */
+    uint32_t ban_failures;   /* within ban_time */
 
     uint32_t auth_threads; /* 0: one for every four CPUs that the process may use */
     uint32_t auth_queue;   /* CONNECTs that may wait for them */

@@ -328,6 +328,30 @@ static void load_acl(struct builder *builder, size_t index)
             strerror(errno));
 }
 
+static void read_proxies(struct builder *builder)
+{
+    struct config *config = builder->config;
+    struct origin origin = builder->set[option_index(option_find("trusted_proxies"))];
+    struct span bad;
+    char quoted[LOG_QUOTE_MAX];
+
+    if (config->trusted_proxies &&
+        !networks_parse(span_str(config->trusted_proxies), &config->proxies, &bad))
+        complain_at(builder, origin, PROBLEM_ERROR,
+                    "trusted_proxies: \"%s\" is no address or network, or there are more than %d",
+                    log_quote(quoted, sizeof quoted, bad.data, bad.len), NETWORKS_MAX);
+}
+
+/* Whoever may say where he comes from can be anybody. */
+static void check_proxy(struct builder *builder, const struct draft *listener)
+{
+    const struct listener_config *l = &listener->values;
+
+    if (l->enable_proxy_protocol && !l->unix_path && !builder->config->trusted_proxies)
+        complain_at(builder, set_at(listener, "enable_proxy_protocol"), PROBLEM_ERROR,
+                    "enable_proxy_protocol needs trusted_proxies, the addresses of the proxies");
+}
+
 static void check_tls(struct builder *builder, const struct draft *listener)
 {
     static const char *const needs_certfile[] = { "cafile",         "capath",      "ciphers",
@@ -508,10 +532,12 @@ void builder_finish(struct builder *builder, const struct config_overrides *over
         complete_listeners(builder);
     else
         add_built_in_listeners(builder, overrides);
+    read_proxies(builder);
     check_plugins(builder, &builder->shared);
     for (size_t i = 0; i < builder->listener_count; i++) {
         check_tls(builder, &builder->listeners[i]);
         check_identity(builder, &builder->listeners[i]);
+        check_proxy(builder, &builder->listeners[i]);
         check_plugins(builder, &builder->listeners[i]);
         load_acl(builder, i);
     }

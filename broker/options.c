@@ -13,6 +13,7 @@
 
 #include "broker/config.h"
 #include "broker/log.h"
+#include "broker/proxy.h"
 
 #define AT(type, field) .offset = offsetof(type, field), .size = sizeof((type){ 0 }.field)
 #define GLOBAL(field)   .scope = SCOPE_GLOBAL, AT(struct config, field)
@@ -29,6 +30,14 @@ static const struct option_word protocols[] = {
 };
 
 static const struct option_word domains[] = { { "ipv4", 4, NULL }, { "ipv6", 6, NULL }, { 0 } };
+
+static const struct option_word proxy_protocols[] = {
+    { "false", 0,                   NULL },
+    { "1",     PROXY_V1,            NULL },
+    { "2",     PROXY_V2,            NULL },
+    { "true",  PROXY_V1 | PROXY_V2, NULL },
+    { 0 },
+};
 
 static const struct option_word versions[] = {
     { "3", ACCEPT_MQTT_31,  NULL },
@@ -241,6 +250,10 @@ const struct option option_table[] = {
   .help = "An address whose connections were refused ban_failures times within so long is not let "
           "in for as long: for wrong passwords, missing rights to connect, whatever is not MQTT, "
           "failed TLS handshakes. Those it has stay. 0 bans nobody." },
+{ .key = "trusted_proxies", .type = OPT_TEXT, GLOBAL(trusted_proxies),
+  .max = 2000, .example = "127.0.0.1 10.0.0.0/8 fd00::/8", .otherwise = "none", .live = true,
+  .help = "Addresses and networks of the proxies in front of this broker, at most 32, whose word "
+          "about where a client comes from is taken: with enable_proxy_protocol." },
 { .key = "ban_failures", .type = OPT_COUNT, GLOBAL(ban_failures),
   .min = 1, .max = 1000000, .preset = "10", .live = true,
   .help = "For ban_time: how often an address may be refused before it is banned." },
@@ -428,6 +441,11 @@ const struct option option_table[] = {
 { .key = "maximum_qos", .type = OPT_COUNT, LISTENER(max_qos),
   .same_as = "max_qos", .max = 2, .preset = "2", .deprecated = true,
   .help = "The older name of max_qos." },
+{ .key = "enable_proxy_protocol", .type = OPT_CHOICE, LISTENER(enable_proxy_protocol),
+  .words = proxy_protocols, .preset = "false",
+  .help = "Whether connections come through a proxy that says whom it speaks for: true, or 1 or 2 "
+          "for that version of the PROXY protocol alone. Then all must come from trusted_proxies "
+          "and begin with its header, in front of TLS." },
 { .key = "max_topic_alias", .type = OPT_COUNT, LISTENER(max_topic_alias),
   .max = 65535, .preset = "10",
   .help = "Topic aliases that a client of MQTT 5.0 may set; 0 forbids them." },
@@ -519,7 +537,6 @@ REFUSED("auth_opt_*", NULL, "it belongs to a plugin that says who may connect"),
 REFUSED("auth_plugin_deny_special_chars", NULL, "it belongs to a plugin that says who may connect"),
 REFUSED("bind_interface", NULL,
         "it says which network may reach the listener; give listener an address instead"),
-REFUSED("enable_proxy_protocol", NULL, "connections through the proxy would not be understood"),
 REFUSED("http_api", NULL, "there is no HTTP interface"),
 REFUSED("mount_point", NULL, "it keeps the clients of a listener apart from the others"),
 REFUSED("plugin_load", NULL, "a plugin may say who may connect"),

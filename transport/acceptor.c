@@ -18,6 +18,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "broker/address.h"
 #include "broker/broker.h"
 #include "broker/config.h"
 #include "broker/log.h"
@@ -115,20 +116,13 @@ static bool has_room(struct acceptor *acceptor, struct listener *listener,
     return true;
 }
 
-static void take(struct acceptor *acceptor, struct listener *listener, int fd,
-                 const struct sockaddr *address)
+static void admit(struct acceptor *acceptor, struct listener *listener, int fd,
+                  const struct sockaddr *address, bool guarded)
 {
     struct config *config = acceptor->server->config;
-    if (!has_room(acceptor, listener, &config->listeners[listener->index])) {
-        close(fd);
-        return;
-    }
-    int on = 1;
-    if (config->set_tcp_nodelay && !listener->unix_socket)
-        (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
     struct gate_entry *gate = NULL;
     char *text = listener_peer_address(address);
-    if (!text || !pass_gate(acceptor, address, text, &gate)) {
+    if (!text || (guarded && !pass_gate(acceptor, address, text, &gate))) {
         free(text);
         close(fd);
         return;
@@ -144,6 +138,61 @@ static void take(struct acceptor *acceptor, struct listener *listener, int fd,
         peer_adopt(peer);
     else
         loop_post(loop, peer);
+}
+
+void acceptor_admit(struct acceptor *acceptor, struct listener *listener, int fd,
+                    const struct sockaddr_storage *address, bool known)
+{
+    struct config *config = acceptor->server->config;
+    if (has_room(acceptor, listener, &config->listeners[listener->index]))
+        admit(acceptor, listener, fd, (const struct sockaddr *)address, known);
+    else
+        close(fd);
+}
+
+/* Through a Unix socket comes whoever the file system lets. */
+static bool is_trusted_proxy(const struct config *config, const struct sockaddr_storage *address)
+{
+    struct address from;
+    if (address->ss_family == AF_INET)
+        from = address_v4((const uint8_t *)&((const struct sockaddr_in *)address)->sin_addr);
+    else if (address->ss_family == AF_INET6)
+        memcpy(from.bytes, &((const struct sockaddr_in6 *)address)->sin6_addr, sizeof from.bytes);
+    else
+        return true;
+    return networks_have(&config->proxies, &from);
+}
+
+static void receive_proxy(struct acceptor *acceptor, struct listener *listener, int fd,
+                          const struct sockaddr_storage *address)
+{
+    if (is_trusted_proxy(acceptor->server->config, address)) {
+        waiting_room_enter(&acceptor->waiting, listener, fd, address);
+        return;
+    }
+    char *text = listener_peer_address((const struct sockaddr *)address);
+    log_emit(LEVEL_NOTICE, "Refused %s: it is none of trusted_proxies; client -, user -",
+             text ? text : "?");
+    free(text);
+    close(fd);
+}
+
+static void take(struct acceptor *acceptor, struct listener *listener, int fd,
+                 const struct sockaddr_storage *address)
+{
+    const struct config *config = acceptor->server->config;
+    const struct listener_config *here = &config->listeners[listener->index];
+    if (!has_room(acceptor, listener, here)) {
+        close(fd);
+        return;
+    }
+    int on = 1;
+    if (config->set_tcp_nodelay && !listener->unix_socket)
+        (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
+    if (here->enable_proxy_protocol)
+        receive_proxy(acceptor, listener, fd, address);
+    else
+        admit(acceptor, listener, fd, (const struct sockaddr *)address, true);
 }
 
 /* ---- no descriptors -------------------------------------------------------------------------- */
@@ -202,7 +251,7 @@ static bool accept_one(struct acceptor_socket *socket)
         acceptor->exhausted = false;
         if (acceptor->spare < 0)
             acceptor->spare = open_spare();
-        take(acceptor, socket->listener, fd, (struct sockaddr *)&address);
+        take(acceptor, socket->listener, fd, &address);
         return acceptor->open;
     }
     switch (errno) {
@@ -236,6 +285,8 @@ enum err acceptor_open(struct acceptor *acceptor, struct server *server, uint64_
     if (!acceptor->sockets || uv_timer_init(uv, &acceptor->resume) != 0)
         return ERR_NO_MEMORY;
     acceptor->resume.data = acceptor;
+    if (waiting_room_init(&acceptor->waiting, acceptor, uv) != 0)
+        return ERR_NO_MEMORY;
     for (size_t i = 0; i < server->listener_count; i++) {
         struct listener *listener = &server->listeners[i];
         for (size_t j = 0; j < listener->socket_count; j++) {
@@ -261,6 +312,7 @@ void acceptor_close(struct acceptor *acceptor)
     acceptor->open = false;
     for (size_t i = 0; i < acceptor->socket_count; i++)
         uv_close((uv_handle_t *)&acceptor->sockets[i].poll, NULL);
+    waiting_room_close(&acceptor->waiting);
     uv_timer_stop(&acceptor->resume);
     uv_close((uv_handle_t *)&acceptor->resume, NULL);
     for (size_t i = 0; i < acceptor->server->listener_count; i++)

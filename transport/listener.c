@@ -18,6 +18,7 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+#include "broker/address.h"
 #include "broker/config.h"
 
 static enum err failed(char why[LISTENER_WHY_MAX], const char *name, int error)
@@ -189,4 +190,23 @@ char *listener_peer_address(const struct sockaddr *address)
         return strdup(text);
     }
     return strdup("local");
+}
+
+void listener_to_sockaddr(const struct address *from, uint16_t port,
+                          struct sockaddr_storage *ret_address)
+{
+    struct in6_addr six;
+    *ret_address = (struct sockaddr_storage){ 0 };
+    memcpy(&six, from->bytes, sizeof six);
+    if (IN6_IS_ADDR_V4MAPPED(&six)) {
+        struct sockaddr_in *v4 = (struct sockaddr_in *)ret_address;
+        v4->sin_family = AF_INET;
+        v4->sin_port = htons(port);
+        memcpy(&v4->sin_addr, from->bytes + 12, 4);
+    } else {
+        struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)ret_address;
+        v6->sin6_family = AF_INET6;
+        v6->sin6_port = htons(port);
+        v6->sin6_addr = six;
+    }
 }

@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include "broker/err.h"
 
@@ -33,3 +34,9 @@ void listener_close(struct listener *listener);
 /* "192.0.2.1:51234", "[2001:db8::1]:51234", "local"; to be freed. NULL without memory. */
 struct sockaddr;
 char *listener_peer_address(const struct sockaddr *address);
+
+/* The other way round, for an address that somebody has told us. */
+struct address;
+struct sockaddr_storage;
+void listener_to_sockaddr(const struct address *from, uint16_t port,
+                          struct sockaddr_storage *ret_address);

@@ -49,7 +49,7 @@ def mask(payload, key):
 class WebSocket:
     """The client's end of one WebSocket connection."""
 
-    def __init__(self, sock, host, protocols=("mqtt",), path="/mqtt"):
+    def __init__(self, sock, host, protocols=("mqtt",), path="/mqtt", headers=()):
         self.sock = sock
         self.buffer = bytearray()
         self.data = bytearray()   # of the frames that were taken, not asked for yet
@@ -57,14 +57,14 @@ class WebSocket:
         self.control = []         # (opcode, payload) of the pongs and closes that arrived
         self.closed = False
         self.in_message = False   # the last data frame was not final
-        self.protocol = self._handshake(host, protocols, path)
+        self.protocol = self._handshake(host, protocols, path, headers)
         self._take_frames()       # some may have come with the handshake
 
-    def _handshake(self, host, protocols, path):
+    def _handshake(self, host, protocols, path, more):
         key = base64.b64encode(os.urandom(16))
         lines = [f"GET {path} HTTP/1.1", f"Host: {host}", "Upgrade: websocket",
                  "Connection: Upgrade", f"Sec-WebSocket-Key: {key.decode()}",
-                 "Sec-WebSocket-Version: 13"]
+                 "Sec-WebSocket-Version: 13", *more]
         if protocols:
             lines.append("Sec-WebSocket-Protocol: " + ", ".join(protocols))
         self.sock.sendall("\r\n".join(lines).encode() + b"\r\n\r\n")

@@ -339,16 +339,20 @@ def tls_context(certificate=None, version=None):
     return context
 
 
-def open_stream(address, receive_buffer=0, tls=None, protocols=("mqtt",)):
-    """Something with sendall, recv, settimeout and close, for any kind of listener."""
+def open_stream(address, receive_buffer=0, tls=None, protocols=("mqtt",), prefix=b"", headers=()):
+    """Something with sendall, recv, settimeout and close, for any kind of listener. `prefix` goes
+    in front of everything, as a proxy would send it; `headers` are lines of HTTP."""
     stream = harness.connect_socket(address, receive_buffer)
     try:
+        if prefix:
+            stream.sendall(prefix)
         if address.secure:
             context = tls or tls_context("client" if address.kind == "mtls" else None)
             stream = context.wrap_socket(stream, server_hostname="localhost",
                                          suppress_ragged_eofs=True)
         if address.websocket:
-            stream = websocket.WebSocket(stream, f"localhost:{address.port}", protocols)
+            stream = websocket.WebSocket(stream, f"localhost:{address.port}", protocols,
+                                         headers=headers)
     except BaseException:
         stream.close()
         raise
