@@ -129,7 +129,7 @@ static void check_file(struct builder *b, const struct option *option, const cha
 
 static bool adds_up(const struct option *option)
 {
-    return option->type == OPT_SET || option->type == OPT_LOG_DEST;
+    return option->type == OPT_SET || option->type == OPT_LOG_DEST || option->lines;
 }
 
 static void store_value(struct builder *b, const struct option *option, const char *value)

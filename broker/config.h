@@ -74,6 +74,7 @@ struct listener_config {
     uint16_t max_topic_alias;          /* aliases a client may set; 0: none */
     uint16_t max_topic_alias_broker;   /* aliases the broker sets towards a client; 0: none */
 
+    char *websockets_origin;        /* separated by blanks; NULL: any */
     uint32_t enable_proxy_protocol; /* OR of enum proxy_versions; 0: clients connect themselves */
 
     char *certfile, *keyfile; /* both or neither */

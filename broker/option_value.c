@@ -319,16 +319,19 @@ static enum option_result set_list(const struct option *option, void *base, cons
 static enum option_result set_text(const struct option *option, void *base, const char *value,
                                    bool again, char *why)
 {
-    size_t len = strlen(value);
+    const char *before = again && option->lines ? load_text(option, base) : "";
+    size_t len = strlen(before) + (*before != '\0') + strlen(value);
     size_t most = option->max ? (size_t)option->max : OPTION_VALUE_MAX;
     char *copy;
 
-    (void)again;
     if (len > most) {
         snprintf(why, OPTION_WHY_MAX, "the text has %zu bytes; at most %zu are allowed", len, most);
         return OPTION_ERROR;
     }
-    copy = option_keep_text(value, len);
+    copy = malloc(len + 1);
+    if (!copy)
+        abort();
+    snprintf(copy, len + 1, "%s%s%s", before, *before ? " " : "", value);
     option_clear(option, base);
     memcpy(field_of(option, base), &copy, sizeof copy);
     return OPTION_OK;

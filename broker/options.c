@@ -253,7 +253,8 @@ const struct option option_table[] = {
 { .key = "trusted_proxies", .type = OPT_TEXT, GLOBAL(trusted_proxies),
   .max = 2000, .example = "127.0.0.1 10.0.0.0/8 fd00::/8", .otherwise = "none", .live = true,
   .help = "Addresses and networks of the proxies in front of this broker, at most 32, whose word "
-          "about where a client comes from is taken: with enable_proxy_protocol." },
+          "about where a client comes from is taken: with enable_proxy_protocol, and in the header "
+          "X-Forwarded-For with which a WebSocket connection begins." },
 { .key = "ban_failures", .type = OPT_COUNT, GLOBAL(ban_failures),
   .min = 1, .max = 1000000, .preset = "10", .live = true,
   .help = "For ban_time: how often an address may be refused before it is banned." },
@@ -441,6 +442,11 @@ const struct option option_table[] = {
 { .key = "maximum_qos", .type = OPT_COUNT, LISTENER(max_qos),
   .same_as = "max_qos", .max = 2, .preset = "2", .deprecated = true,
   .help = "The older name of max_qos." },
+{ .key = "websockets_origin", .type = OPT_TEXT, LISTENER(websockets_origin),
+  .lines = true, .max = 2000, .example = "https://www.example.org", .otherwise = "any", .live = true,
+  .help = "Web pages that may connect over WebSocket, by their origin: scheme, host, and the port "
+          "unless it is the usual one. Several in a line, or in several lines. A browser says where "
+          "a page is from; other clients need not." },
 { .key = "enable_proxy_protocol", .type = OPT_CHOICE, LISTENER(enable_proxy_protocol),
   .words = proxy_protocols, .preset = "false",
   .help = "Whether connections come through a proxy that says whom it speaks for: true, or 1 or 2 "
@@ -548,7 +554,6 @@ REFUSED("psk_hint", NULL, "pre-shared keys say who may connect"),
 REFUSED("tls_engine", NULL, "the key of the listener could not be used"),
 REFUSED("tls_engine_kpass_sha1", NULL, "the key of the listener could not be used"),
 REFUSED("tls_keyform", "pem", "the key of the listener could not be used"),
-REFUSED("websockets_origin", NULL, "it says which web pages may connect"),
 
 /* ---- mosquitto's bridges ---- */
 

@@ -65,6 +65,7 @@ struct option {
     bool live;       /* a reload changes it; else it needs a restart */
     bool no_limit;   /* "-1" is another way to write 0 */
     bool deprecated; /* works, is left out of the sample */
+    bool lines;      /* OPT_TEXT: several words, of which each line adds some */
     bool loaded;     /* OPT_FILE: read with the configuration, so it is not looked at before */
     uint16_t offset; /* of the field, in struct config or struct listener_config */
     uint16_t size;   /* of the field */

@@ -16,6 +16,7 @@
 /* libwebsockets itself keeps at most so much of the header (server-ws.c), so a longer one would be
  * cut. */
 #define PROTOCOL_HEADER_MAX 127
+#define ORIGIN_MAX          511
 
 static bool token_is(const char *token, size_t len, const char *name)
 {
@@ -30,6 +31,18 @@ bool http_offers_mqtt(const char *header)
         if (token_is(header, len, "mqtt") || token_is(header, len, "mqttv3.1"))
             return true;
         header += len;
+    }
+    return false;
+}
+
+bool http_is_listed(const char *list, const char *word)
+{
+    while (*list) {
+        list += strspn(list, " ");
+        size_t len = strcspn(list, " ");
+        if (len == strlen(word) && strncasecmp(list, word, len) == 0)
+            return true;
+        list += len;
     }
     return false;
 }
@@ -59,30 +72,44 @@ void http_refuse_request(struct lws *wsi)
            "This port speaks MQTT over WebSocket (sub-protocol mqtt) and serves nothing else.\n");
 }
 
-bool http_check_upgrade(struct lws *wsi)
+/* A page that may not connect. Who sends no origin is no browser, and could send any. */
+static bool origin_allowed(struct lws *wsi, const char *allowed)
+{
+    char origin[ORIGIN_MAX + 1] = "";
+    if (!allowed || lws_hdr_total_length(wsi, WSI_TOKEN_ORIGIN) <= 0)
+        return true;
+    return lws_hdr_copy(wsi, origin, sizeof origin, WSI_TOKEN_ORIGIN) > 0 &&
+           http_is_listed(allowed, origin);
+}
+
+const char *http_check_upgrade(struct lws *wsi, const char *origins)
 {
     char upgrade[32] = "", version[8] = "", protocols[PROTOCOL_HEADER_MAX + 1] = "";
     /* A header that is absent leaves the text empty, one that is too long is an error. */
     if (lws_hdr_copy(wsi, upgrade, sizeof upgrade, WSI_TOKEN_UPGRADE) < 0 ||
         strcasecmp(upgrade, "websocket") != 0) {
         http_refuse_request(wsi);
-        return false;
+        return "asks for no WebSocket";
     }
     if (lws_hdr_copy(wsi, version, sizeof version, WSI_TOKEN_VERSION) < 0 ||
         strcmp(version, "13") != 0) {
         answer(wsi, "426 Upgrade Required", "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\n",
                "WebSocket version 13 is needed.\n");
-        return false;
+        return "asks for an old version of WebSocket";
     }
     if (lws_hdr_copy(wsi, protocols, sizeof protocols, WSI_TOKEN_PROTOCOL) < 0 ||
         !http_offers_mqtt(protocols)) {
         answer(wsi, "400 Bad Request", "",
                "Ask for the WebSocket sub-protocol mqtt (or mqttv3.1), in a short list.\n");
-        return false;
+        return "does not ask for the sub-protocol mqtt";
+    }
+    if (!origin_allowed(wsi, origins)) {
+        answer(wsi, "403 Forbidden", "", "Pages from there may not connect (websockets_origin).\n");
+        return "its page may not connect (websockets_origin)";
     }
     if (lws_hdr_total_length(wsi, WSI_TOKEN_KEY) <= 0) {
         answer(wsi, "400 Bad Request", "", "The header Sec-WebSocket-Key is missing.\n");
-        return false;
+        return "sends no Sec-WebSocket-Key";
     }
-    return true;
+    return NULL;
 }

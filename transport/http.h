@@ -13,9 +13,12 @@ struct lws;
 /* Whether a Sec-WebSocket-Protocol header (a list with commas) names "mqtt" or "mqttv3.1". */
 bool http_offers_mqtt(const char *header);
 
-/* Whether the upgrade that is asked for may go on; if not, it has been answered and is to be
- * closed. */
-bool http_check_upgrade(struct lws *wsi);
+/* Whether a word is in a list with blanks, whatever the case. */
+bool http_is_listed(const char *list, const char *word);
+
+/* NULL: the upgrade that is asked for may go on. Else it has been answered and is to be closed, and
+ * this is why, a literal. `origins`: of the pages that may connect, NULL: any. */
+const char *http_check_upgrade(struct lws *wsi, const char *origins);
 
 /* Answers a request that is none for an upgrade; it is to be closed. */
 void http_refuse_request(struct lws *wsi);

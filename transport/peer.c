@@ -29,6 +29,7 @@
 
 #include <libwebsockets.h>
 
+#include "broker/address.h"
 #include "broker/config.h"
 #include "broker/conn.h"
 #include "broker/list.h"
@@ -48,6 +49,9 @@
  * the other side to close after it has got everything. */
 #define FLUSH_TIME  5000u
 #define LINGER_TIME 1000u
+
+/* A header X-Forwarded-For, at most. */
+#define FORWARDED_MAX 1023
 
 /* One WebSocket read; small ones cost more, and the memory is untouched until needed. */
 #define WEBSOCKET_CHUNK 65500
@@ -567,6 +571,76 @@ static int on_event(struct lws *wsi, enum lws_callback_reasons reason, void *use
     }
 }
 
+static void refuse(struct peer *peer, const char *why)
+{
+    log_emit(LEVEL_NOTICE, "Refused %s: %s; client -, user -", peer->address, why);
+    blame(peer);
+}
+
+/* Whether the other end of the socket is a proxy whose word is taken. Through a Unix socket comes
+ * whoever the file system lets. */
+static bool is_trusted_proxy(const struct peer *peer)
+{
+    const char *port = strrchr(peer->address, ':');
+    struct span host = span_of(peer->address, port ? (size_t)(port - peer->address) : 0);
+    struct address address;
+    if (peer->listener->unix_socket)
+        return true;
+    if (host.len > 2 && *host.data == '[')
+        host = span_of(host.data + 1, host.len - 2);
+    return address_parse(host, &address) && networks_have(&peer->config->proxies, &address);
+}
+
+/* From now on it is somebody else's connection, whose address counts. False: that one may not come
+ * in. */
+static bool become(struct peer *peer, const struct address *client)
+{
+    struct sockaddr_storage storage;
+    struct gate *gate = &peer->loop->server->gate;
+    struct gate_entry *entry;
+    bool say;
+    listener_to_sockaddr(client, 0, &storage);
+    char *text = listener_peer_address((const struct sockaddr *)&storage);
+    if (!text)
+        return false;
+    free(peer->address);
+    peer->address = text;
+    gate_leave(gate, peer->gate);
+    peer->gate = NULL;
+    const char *why = gate_enter(gate, (const struct sockaddr *)&storage, peer->config,
+                                 loop_now(peer->loop), &entry, &say);
+    if (say)
+        log_emit(LEVEL_NOTICE, "Refused %s: %s; client -, user -", text, why);
+    peer->gate = entry;
+    return !why;
+}
+
+static bool take_forwarded(struct peer *peer, struct lws *wsi)
+{
+    char header[FORWARDED_MAX + 1] = "";
+    struct address client;
+    if (lws_hdr_total_length(wsi, WSI_TOKEN_X_FORWARDED_FOR) <= 0 || !is_trusted_proxy(peer))
+        return true;
+    if (lws_hdr_copy(wsi, header, sizeof header, WSI_TOKEN_X_FORWARDED_FOR) < 0) {
+        refuse(peer, "its X-Forwarded-For is too long");
+        return false;
+    }
+    return !networks_forwarded(&peer->config->proxies, span_str(header), &client) ||
+           become(peer, &client);
+}
+
+/* What is refused has been said. */
+static bool check_upgrade(struct peer *peer, struct lws *wsi)
+{
+    bool passed = take_forwarded(peer, wsi);
+    const char *why = passed ? http_check_upgrade(wsi, peer->listener_config->websockets_origin)
+                             : NULL;
+    if (why)
+        refuse(peer, why);
+    peer->shut = !passed || why;
+    return !peer->shut;
+}
+
 static int on_http_event(struct lws *wsi, enum lws_callback_reasons reason, void *user, void *in,
                          size_t len)
 {
@@ -579,7 +653,7 @@ static int on_http_event(struct lws *wsi, enum lws_callback_reasons reason, void
     switch (reason) {
     case LWS_CALLBACK_WSI_DESTROY: on_destroyed(peer); return 0;
     case LWS_CALLBACK_HTTP: http_refuse_request(wsi); return -1;
-    case LWS_CALLBACK_HTTP_CONFIRM_UPGRADE: return http_check_upgrade(wsi) ? 0 : -1;
+    case LWS_CALLBACK_HTTP_CONFIRM_UPGRADE: return check_upgrade(peer, wsi) ? 0 : -1;
     case LWS_CALLBACK_FILTER_PROTOCOL_CONNECTION:
     case LWS_CALLBACK_ESTABLISHED: return -1; /* a WebSocket without sub-protocol */
     case LWS_CALLBACK_CLOSED:
