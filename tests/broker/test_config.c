@@ -4,6 +4,7 @@
  * is said about one that is wrong, stays as mosquitto's users know it. Files are made in a fresh
  * directory under /tmp.
  */
+#include "broker/proxy.h"
 #include "tests/broker/config_fixture.h"
 
 /* ---- defaults ---- */
@@ -495,14 +496,12 @@ static void test_mosquitto_option_that_restricts_is_an_error(void **state)
         "plugin_opt_x y",
         "bind_interface eth0",
         "connection b",
-        "websockets_origin o",
         "plugin_load a /p.so",
         "plugin_use a",
         "tls_engine pkcs11",
         "tls_keyform engine",
         "http_api 8080",
         "tls_engine_kpass_sha1 0",
-        "enable_proxy_protocol 2",
         "auth_plugin_deny_special_chars true",
     };
     struct fixture *f = *state;
@@ -566,6 +565,39 @@ static void test_mosquitto_plugin_of_somebody_else_is_an_error(void **state)
         }
 }
 
+static void test_proxies_must_be_trusted_ones(void **state)
+{
+    struct fixture *f = *state;
+    const struct config *config;
+
+    config = parse(f, "trusted_proxies 10.0.0.0/8, ::1\nlistener 1883\nallow_anonymous true\n"
+                      "enable_proxy_protocol 2\nlistener 1884\nlistener 0 /tmp/s\n"
+                      "enable_proxy_protocol true\n");
+    assert_non_null(config);
+    assert_int_equal(config->proxies.count, 2);
+    assert_int_equal(config->listeners[0].enable_proxy_protocol, PROXY_V2);
+    assert_int_equal(config->listeners[1].enable_proxy_protocol, 0);
+    assert_int_equal(config->listeners[2].enable_proxy_protocol, PROXY_V1 | PROXY_V2);
+    assert_null(parse(f, "listener 1883\nenable_proxy_protocol 1\nallow_anonymous true\n"));
+    assert_string_equal(
+        problem(f, 0),
+        "test.conf:2: enable_proxy_protocol needs trusted_proxies, the addresses of the proxies");
+    assert_null(parse(f, "trusted_proxies 10.0.0.0/8 here\n"));
+    assert_int_equal(f->problems.errors, 1);
+}
+
+static void test_origins_of_several_lines_add_up(void **state)
+{
+    struct fixture *f = *state;
+    const struct config *config;
+
+    config = parse(f, "listener 9001\nprotocol websockets\nallow_anonymous true\n"
+                      "websockets_origin https://a\nwebsockets_origin https://b http://c\n");
+    assert_non_null(config);
+    assert_int_equal(f->problems.count, 0);
+    assert_string_equal(config->listeners[0].websockets_origin, "https://a https://b http://c");
+}
+
 static void test_mosquitto_bridge_is_one_error(void **state)
 {
     struct fixture *f = *state;
@@ -613,6 +645,8 @@ int main(void)
         TEST(test_mosquitto_option_that_restricts_is_an_error),
         TEST(test_mosquitto_plugins_that_are_options_here_are_taken),
         TEST(test_mosquitto_plugin_of_somebody_else_is_an_error),
+        TEST(test_proxies_must_be_trusted_ones),
+        TEST(test_origins_of_several_lines_add_up),
         TEST(test_mosquitto_bridge_is_one_error),
     };
 

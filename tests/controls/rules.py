@@ -286,6 +286,32 @@ RULES = {
         "    (void)0;",
         "strangers.connections_of_one_address-tcp-True"),
 
+    "nobody speaks for others but trusted proxies": end_to_end(
+        "transport/acceptor.c",
+        "    return networks_have(&config->proxies, &from);",
+        "    return true;",
+        "proxy.nobody_else_is_believed-tcp"),
+    "nor in X-Forwarded-For": end_to_end(
+        "transport/peer.c",
+        "    return address_parse(host, &address) && networks_have(&peer->config->proxies, &address);",
+        "    return true;",
+        "origin.forwarded_client_is_who_a_trusted_proxy_saw-ws"),
+    "limits are those of the forwarded client": end_to_end(
+        "transport/peer.c",
+        "    peer->gate = entry;\n    return !why;",
+        "    peer->gate = entry;\n    return true;",
+        "origin.limits_are_those_of_the_forwarded_client"),
+    "a page that is not listed may not connect": end_to_end(
+        "transport/http.c",
+        "    if (!origin_allowed(wsi, origins)) {",
+        "    if (false && !origin_allowed(wsi, origins)) {",
+        "origin.pages_that_may_connect-ws"),
+    "what follows the header of a proxy is the client's": end_to_end(
+        "transport/waiting.c",
+        "    size_t taken = (status == PROXY_DONE ? header.len : all) - waiting->len;",
+        "    size_t taken = all - waiting->len;",
+        "proxy.header_in_pieces-1"),
+
     # ---- acknowledgements and the store -----------------------------------------------------------
     "answers leave in their order, each when its condition holds": unit(
         "broker/conn_out.c",
