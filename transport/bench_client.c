@@ -107,13 +107,18 @@ static bool shake(struct bench_client *client, const struct bench_target *target
                    "the broker does not want it");
 }
 
+bool bench_client_dial(struct bench_client *client, const struct bench_target *target)
+{
+    return bench_wire_open(&client->wire, target, true, NULL) && shake(client, target);
+}
+
 bool bench_client_open(struct bench_client *client, const struct bench_target *target,
                        uint32_t number, enum bench_session session)
 {
     uint8_t buf[SETUP_PACKET];
     struct span body;
 
-    if (!bench_wire_open(&client->wire, target, true, NULL) || !shake(client, target))
+    if (!bench_client_dial(client, target))
         return false;
     size_t len = bench_encode_connect(buf, sizeof buf, target, number, session);
     if (bench_wire_send(&client->wire, buf, len) != (ssize_t)len)

@@ -44,6 +44,8 @@ enum bench_session {
 size_t bench_encode_connect(uint8_t *out, size_t room, const struct bench_target *target,
                             uint32_t number, enum bench_session session);
 
+/* A connection with its handshakes, on which CONNECT is still to be sent. */
+bool bench_client_dial(struct bench_client *client, const struct bench_target *target);
 /*
  * Connects and waits for the CONNACK; packets that come with it are held. `client` must be zeroed.
  * What went wrong is printed.

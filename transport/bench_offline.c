@@ -4,7 +4,8 @@
  * messages are queued for them, then they come back and take them. Each session has a topic of its
  * own, and the messages go round. Owns nothing beyond the run.
  *
- *   subscribe, leave ─ publish ─ come back, and listen (coming back is part of the draining)
+ *   subscribe, leave ─ publish ─ connect ─ CONNECT, and listen
+ *                      └ queue ┘           └ drain           ┘
  */
 #include <errno.h>
 #include <stdio.h>
@@ -69,13 +70,29 @@ static bool end_sessions(struct bench_run *run, uint32_t count)
     return well;
 }
 
-static bool come_back(struct bench_run *run, uint32_t index)
+/* All are at the door when the meters start: what a connection costs is another scenario's. */
+static bool dial_all(struct bench_run *run, uint32_t count)
 {
-    if (!come(run, index, BENCH_RESUME))
-        return false;
-    if (!run->clients[index].session_present)
-        fprintf(stderr, "noctule bench: the broker has forgotten a session\n");
-    return run->clients[index].session_present;
+    for (uint32_t i = 0; i < count; i++) {
+        struct bench_client *client = &run->clients[i];
+        *client = (struct bench_client){ .wire.fd = -1, .index = i };
+        if (!bench_client_dial(client, &run->target) || !bench_run_watch(run, client))
+            return false;
+        bench_progress(&run->shown, "offline", i, "connections");
+    }
+    return true;
+}
+
+static bool come_back(struct bench_run *run, uint32_t count)
+{
+    uint8_t packet[256];
+
+    for (uint32_t i = 0; i < count; i++) {
+        size_t len = bench_encode_connect(packet, sizeof packet, &run->target, i, BENCH_RESUME);
+        if (!bench_client_send(&run->clients[i], packet, len))
+            return false;
+    }
+    return true;
 }
 
 static bool queue_messages(struct bench_run *run, const struct bench_options *options)
@@ -103,10 +120,11 @@ static bool drain_messages(struct bench_run *run, const struct bench_options *op
     bench_check_init(&run->check, BENCH_GROUP, options->publishers, options->count,
                      options->messages / options->publishers + 1);
     run->wanted = options->messages;
+    if (!dial_all(run, options->count))
+        return false;
     bench_run_begin(run);
-    for (uint32_t i = 0; i < options->count; i++)
-        if (!come_back(run, i) || !bench_run_watch(run, &run->clients[i]))
-            return false;
+    if (!come_back(run, options->count))
+        return false;
     bench_run_listen(run);
     result->what = "offline drain";
     result->memory_units = 0;
