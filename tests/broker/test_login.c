@@ -152,6 +152,15 @@ static void test_password_that_is_wrong_and_user_that_is_unknown_are_told_the_sa
                   "a< 20 02 00 04", "a.");
 }
 
+static void test_password_of_somebody_else_lets_in_nobody(void **state)
+{
+    static const struct setting one = { .workers = 1, .users = U_IS_P };
+    (void)state;
+    /* for a user who is not there u's password is computed, and it is the right one */
+    CONVERSE_WITH(&one, "a> " UNKNOWN_5, "=login", "a< 20 03 00 86 00", "a.", "a> " UNKNOWN_5, "a<",
+                  "=login", "a< 20 03 00 86 00", "a.");
+}
+
 static void test_password_without_a_user_name_is_anonymous(void **state)
 {
     static const struct setting anybody = { .workers = 1, .users = U_IS_P };
@@ -434,6 +443,7 @@ int main(void)
         cmocka_unit_test(test_login_by_certificate_survives_a_reload),
         cmocka_unit_test(test_password_that_is_right_lets_in_once_it_is_checked),
         cmocka_unit_test(test_password_that_is_wrong_and_user_that_is_unknown_are_told_the_same),
+        cmocka_unit_test(test_password_of_somebody_else_lets_in_nobody),
         cmocka_unit_test(test_password_without_a_user_name_is_anonymous),
         cmocka_unit_test(test_password_that_was_right_is_remembered_and_no_other),
         cmocka_unit_test(test_packets_behind_connect_wait_for_the_password),

@@ -40,6 +40,88 @@ RULES = {
         "                &(struct mail){ .kind = MAIL_FENCE_ANSWER, .target = fence }, 1);",
         "interleavings"),
 
+    # ---- logins -----------------------------------------------------------------------------------
+    "a password that is right for somebody else lets in nobody": unit(
+        "broker/auth/pool.c",
+        "verdict == PASSWORD_RIGHT && login->known",
+        "verdict == PASSWORD_RIGHT",
+        "login:somebody_else"),
+    "a password is computed for an unknown user as well": unit(
+        "broker/auth/login.c",
+        "        login->stored = password_file_decoy(passwords, login_user(login));",
+        "        login->stored = NULL;",
+        "login:told_the_same"),
+    "what was right for another stored password is not remembered": unit(
+        "broker/auth/remembered.c",
+        "                EVP_MAC_update(context, (const uint8_t *)stored, sizeof *stored) == 1 &&\n",
+        "                stored &&\n",
+        "login:reload_ends"),
+    "what was found out before a reload is void": unit(
+        "broker/auth/login.c",
+        "    if (is_void(conn, login))",
+        "    if (0 && is_void(conn, login))",
+        "login:reload_holds", "login:takes_away"),
+    "a reload ends who has another password now": unit(
+        "broker/auth/login.c",
+        "return stored && fingerprint(stored) == conn->credential;",
+        "return stored && fingerprint(stored);",
+        "login:reload_ends"),
+    "a reload ends who was let in by a key that is gone": unit(
+        "broker/auth/login.c",
+        "        return jwt_rules_have_key(listener->jwt, conn->credential);",
+        "        return jwt_rules_have_key(listener->jwt, conn->credential) || 1;",
+        "login:takes_away"),
+    "a stranger who sends much is left unread": unit(
+        "broker/conn.c",
+        "(conn->login ? HELD_STRANGER : HELD_MAX)",
+        "HELD_MAX",
+        "login:sends_much"),
+    "the queue of logins has a bound": unit(
+        "broker/auth/pool.c",
+        "    bool room = pool->waiting < queue_max &&",
+        "    bool room = (pool->waiting < queue_max || 1) &&",
+        "login:beyond_the_queue"),
+    "hashing stays below memory_limit": unit(
+        "broker/auth/pool.c",
+        "    if (!has_memory(pool, memory))",
+        "    if (0 && !has_memory(pool, memory))",
+        "login:exceed_the_memory_limit"),
+    "a user name without a proof is nobody's": unit(
+        "broker/auth/login.c",
+        "    if (tokens && (connect->has_username || connect->has_password))",
+        "    if (0 && tokens)",
+        "login:only_proof"),
+    "a token ends its connection": unit(
+        "broker/conn.c",
+        "    if (conn->expires_at && conn->expires_at <= now) {",
+        "    if (0) {",
+        "login:when_it_expires"),
+    "a token does not choose its algorithm": unit(
+        "broker/auth/jwt.c",
+        "        if (strcmp(algorithm, jwt_key_algorithm(rules->keys[i])) != 0 ||",
+        "        if (!algorithm ||",
+        "jwt:choose"),
+    "a token that demands extensions is refused": unit(
+        "broker/auth/jwt.c",
+        "    if (json_object_get(head, \"crit\"))",
+        "    if (0)",
+        "jwt:choose"),
+    "a claim that is there twice is refused": unit(
+        "broker/auth/jwt.c",
+        "JSON_REJECT_DUPLICATES",
+        "0",
+        "jwt:user_name"),
+    "a token without topics allows none": unit(
+        "broker/auth/login.c",
+        "    if (!claims->has_filters)",
+        "    if (!claims->filter_count)",
+        "login:names_no_topic"),
+    "Base64 has one spelling": unit(
+        "broker/auth/base64.c",
+        "    if (bits & ((1u << held) - 1))",
+        "    if (0)",
+        "password_hash:one_spelling", "jwt:changed_anywhere"),
+
     # ---- takeover ---------------------------------------------------------------------------------
     "what arrives before the session is held for it": unit(
         "broker/takeover.c",
@@ -515,4 +597,9 @@ RULES = {
         "    worker_take_in(worker);\n",
         "",
         "order.retained_topic_under_two_publishers-1-2"),
+    "a revoked certificate does not resume a session": end_to_end(
+        "transport/certificates.c",
+        "    if (!tls_new_ticket_keys())",
+        "    if (0)",
+        "certificates.revoked_certificate_does_not_resume_a_session-772-SIGHUP"),
 }
