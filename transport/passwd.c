@@ -256,7 +256,9 @@ int passwd_main(int argc, char *const argv[])
         fputs(help, argc < 2 ? stderr : stdout);
         return argc < 2 ? CLI_EXIT_USAGE : 0;
     }
-    if (!parse(&request, argc, argv) || (request.user && !check_user(request.user)))
+    if (!parse(&request, argc, argv) || !request.file)
+        return CLI_EXIT_USAGE;
+    if (!request.upgrade && (!request.user || !check_user(request.user)))
         return CLI_EXIT_USAGE;
     if (!request.create && passwd_read(request.file, &text, &len, why) != ERR_OK)
         return complain("%s", why);

@@ -22,7 +22,7 @@ struct output {
 
 static void put(struct output *out, struct span bytes)
 {
-    if (out->len + bytes.len + 1 > out->room) {
+    if (!out->text || out->len + bytes.len + 1 > out->room) {
         size_t room = (out->len + bytes.len + 1) * 2;
         char *larger = malloc(room);
         CHECK(larger);
