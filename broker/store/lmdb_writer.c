@@ -264,12 +264,14 @@ static int try_once(struct lmdb_store *store, uint64_t now)
     return rc;
 }
 
-static int commit(struct lmdb_store *store, uint64_t now)
+/* What is kept of batches that have failed is no new data: it may free pages in a file that cannot
+ * grow, and is let through when the disk is low. */
+static int commit(struct lmdb_store *store, uint64_t now, bool is_rest)
 {
     int rc;
     if (!store->env && (rc = env_open(store)))
         return rc;
-    if (folder_is_low(store, now))
+    if (!is_rest && folder_is_low(store, now))
         return -ENOSPC;
     while ((rc = try_once(store, now)) == -EOVERFLOW)
         if ((rc = env_grow(store)))
@@ -310,6 +312,8 @@ static void failed(struct lmdb_store *store, int rc, uint64_t now)
     }
     set_state(store, STORE_REFUSES, rc);
     fail_held(store, now);
+    if (store->held && commit(store, now, true) == 0)
+        finish_held(store, now);
 }
 
 /* The kernel's count of the bytes that this thread writes. It belongs to root in a process that was
@@ -385,7 +389,7 @@ static void write_held(struct lmdb_store *store)
     if (store->options.commit_delay)
         collect_more(store, store->options.clock() + store->options.commit_delay, SLEEP_UNTIL_MUCH);
     uint64_t now = store->options.clock();
-    int rc = commit(store, now);
+    int rc = commit(store, now, false);
     uint64_t end = store->options.clock();
     if (rc) {
         failed(store, rc, now);
@@ -431,6 +435,6 @@ void writer_finish(struct lmdb_store *store)
 {
     atomic_store(&store->stopping, true); /* nobody is woken up, nothing is waited for */
     take(store);
-    if (store->held && commit(store, store->options.clock()) == 0)
+    if (store->held && commit(store, store->options.clock(), false) == 0)
         finish_held(store, 0);
 }

@@ -371,6 +371,50 @@ static void test_store_grows_its_map(void **state)
     assert_int_equal(f->restored[15]->payload_len, 100000);
 }
 
+/* tests/broker/store/version-1 was written by the first version that stored anything; whatever the
+ * version, it must be opened and mean this. */
+static void test_store_of_version_1_is_opened(void **state)
+{
+    struct lmdb_fixture *f = *state;
+    static uint8_t bytes[1 << 20];
+    char path[128];
+    lmdb_close(f);
+    if (sizeof(size_t) != 8 || *(const uint8_t *)&(const uint16_t){ 1 } != 1) {
+        lmdb_open(f);
+        skip(); /* LMDB's files are those of a kind of machine */
+    }
+    FILE *file = fopen(TEST_DIR "/broker/store/version-1/data.mdb", "rb");
+    assert_non_null(file);
+    size_t len = fread(bytes, 1, sizeof bytes, file);
+    fclose(file);
+    snprintf(path, sizeof path, "%s/data.mdb", f->path);
+    file = fopen(path, "wb");
+    assert_non_null(file);
+    assert_int_equal(fwrite(bytes, 1, len, file), len);
+    assert_int_equal(fclose(file), 0);
+    for (int again = 0; again < 2; again++) {
+        lmdb_open(f);
+        assert_non_null(strstr(f->loaded, "retained r/1=on number 4\n"));
+        assert_non_null(strstr(f->loaded, "retained r/2=\xc0 number 5\n"));
+        *strstr(f->loaded, "retained") = '\0';
+        assert_string_equal(f->loaded,
+                            "group 3 $share/g/b\n"
+                            "session 1 meter/ü\n"
+                            "session 2 willing will will\n"
+                            "sub 1 a/+ options 1 id 5\n"
+                            "sub 2 $share/g/b options 2 id 0\n"
+                            "inbound 1 id 6\n"
+                            "message a=text to 1/1/7,8 to 2/2r\n"
+                            "message a=\x80\x81 to 1/2/9 [1 group 0 id 5 state 2 order 1]\n"
+                            "unrouted u= from 1\n"
+                            "outbound 2 group 0 id 9 state 3\n");
+        assert_int_equal(f->restored[0]->forward_len, 11);
+        assert_true(f->restored[0]->expires == 1795597455999);
+        if (!again)
+            lmdb_close(f);
+    }
+}
+
 #define WITH_STORE(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
 
 int main(void)
@@ -392,6 +436,7 @@ int main(void)
         WITH_STORE(test_store_of_a_newer_version_is_refused_untouched),
         WITH_STORE(test_store_clean_end_is_known),
         WITH_STORE(test_store_grows_its_map),
+        WITH_STORE(test_store_of_version_1_is_opened),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
