@@ -58,6 +58,7 @@ struct bench_options {
     uint32_t pid;       /* of the broker; 0: not known */
     const char *cafile; /* whose certificates are believed; NULL: any */
     bool tls, websocket, resume;
+    bool persistent; /* the subscribers' sessions outlive their connections */
     bool json, help;
 };
 

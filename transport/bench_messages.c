@@ -45,6 +45,7 @@ static bool connect_all(struct bench_run *run, const struct bench_options *optio
 {
     char text[BENCH_TOPIC_MAX];
 
+    run->session = options->persistent ? BENCH_RESUME : BENCH_CLEAN;
     for (uint32_t i = 0; i < options->subscribers; i++) {
         struct bench_client *client = bench_run_add_subscriber(run);
         if (!client || !bench_run_subscribe(run, client, filter_of(options, i, text)) ||
@@ -52,6 +53,7 @@ static bool connect_all(struct bench_run *run, const struct bench_options *optio
             return false;
         bench_progress(&run->shown, run->result->what, i, "subscribers");
     }
+    run->session = BENCH_CLEAN;
     for (uint32_t i = 0; i < options->publishers; i++) {
         if (!bench_run_add_publisher(run, topic(text, "%" PRIu32, i), false))
             return false;

@@ -35,6 +35,8 @@ static const struct bench_option {
       "connect: resume the TLS session of the connection before." },
     { NULL, "--ws", NULL, KIND_FLAG, FIELD(websocket), 0, 0,
       "WebSocket, with a frame for every packet (path /mqtt)." },
+    { NULL, "--persistent", NULL, KIND_FLAG, FIELD(persistent), 0, 0,
+      "The subscribers' sessions outlive their connections, so a broker that stores, stores." },
     { "-q", "--qos", "QOS", KIND_NUMBER, FIELD(qos), 0, 2,
       "QoS of publishers and subscribers (0)." },
     { "-V", "--protocol", "311|5", KIND_VERSION, FIELD(version), 0, 0,

@@ -11,7 +11,7 @@
 #include "broker/store/lmdb_state.h"
 
 #include "broker/log.h"
-#include "broker/slab.h"
+#include "broker/message.h"
 
 #include <fcntl.h>
 #include <limits.h>
@@ -178,7 +178,7 @@ static void finish_held(struct lmdb_store *store, uint64_t taken)
         next = batch->next;
         store_batch_free(batch);
     }
-    slab_flush(); /* messages go home to their workers */
+    message_flush(); /* they go home to their workers, and are counted */
 }
 
 /* Only what is kept of a failed batch; returns what it costs. */

@@ -86,7 +86,7 @@ class Broker:
         if self.kind == "noctule":
             # Options of a listener stand behind it.
             text = text.replace("\nlistener", "\nallow_anonymous true\nlistener")
-            text = f"workers {workers}\npersistence false\n" + text
+            text = f"workers {workers}\n" + ("" if "persistence" in limits else "persistence false\n") + text
         return text + COMMON + limits
 
     def _command(self, ports, folder, relay, workers, limits):

@@ -271,43 +271,6 @@ def large(bench, brokers):
             *table(["message", *[broker.name for broker in brokers]], rows)]
 
 
-# ---- on disk ----------------------------------------------------------------------------------------------------
-
-STORED = (("1,000 offline sessions × 100 messages, queue", "offline --count 1000", 0),
-          ("1,000 offline sessions × 100 messages, drain", "offline --count 1000", 1),
-          ("100,000 retained messages, set, QoS 1", "retained --count 100000 -q 1", 0),
-          ("fan-in QoS 1, to a session that ends with its connection", "fanin -q 1 --window 400", 0))
-
-
-def stored_once(bench, broker, arguments, persistent):
-    where = os.path.join(bench.folder, "store")
-    shutil.rmtree(where, ignore_errors=True)
-    os.makedirs(where)
-    os.chmod(where, 0o777)
-    limits = "max_queued_messages 0\n" + (f"persistence true\npersistence_location {where}/\n" if persistent else "")
-    with broker.running(bench.folder, bench.options.broker_cores, limits=limits) as running:
-        return bench.run(running, arguments)
-
-
-def stored(bench, brokers):
-    """What it costs to keep things: noctule acknowledges what is on disk."""
-    rows, runs = [], {}
-    for label, arguments, line in STORED:
-        row = [label]
-        for persistent in (False, True):
-            if (arguments, persistent) not in runs:
-                runs[arguments, persistent] = stored_once(bench, brokers[0], arguments, persistent)
-            reports = runs[arguments, persistent]
-            report = reports[line] if line < len(reports) else None
-            bench.judge(f"{label}{', on disk' if persistent else ''}", report)
-            row.append(f"{report['broker_cpu_us']:.3f} ({report['rate']:,.0f}/s)" if report else "no result")
-        rows.append(row)
-    return ["## On disk", "",
-            "noctule's CPU time per message in µs, all threads, and the rate: in memory, and with the store, where an "
-            "acknowledgement means that the message is on disk.", "",
-            *table(["scenario", "in memory", "on disk"], rows)]
-
-
 # ---- instructions -----------------------------------------------------------------------------------------------
 
 def instructions(bench, _brokers):
@@ -324,5 +287,5 @@ def instructions(bench, _brokers):
             *table(["step", "instructions"], rows)]
 
 
-SECTIONS = {"workers": workers, "overload": overload, "websocket": websocket_beside, "large": large, "stored": stored,
+SECTIONS = {"workers": workers, "overload": overload, "websocket": websocket_beside, "large": large,
             "instructions": instructions}

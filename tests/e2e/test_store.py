@@ -187,3 +187,22 @@ def test_store_command_says_what_is_wrong():
                                   (["--help"], 0, "Usage"), (["dump", "/proc"], 1, "noctule store: /proc")):
         done = harness.run(NOCTULE, "store", *arguments, check=False)
         assert done.returncode == code and text in done.stdout, done.stdout
+
+
+def test_messages_that_the_store_let_go_are_not_counted_any_more():
+    """The store's thread is the last to drop them."""
+    with Broker("tcp", options="sys_interval 1\nmax_queued_messages 0") as broker:
+        with wire.connected(broker.tcp, "away", clean=False) as away:
+            away.subscribe("for/away", qos=1)
+        with wire.connected(broker.tcp, "publisher") as publisher:
+            for number in range(1000):
+                publisher.publish("for/away", str(number), qos=1)
+        with wire.connected(broker.tcp, "observer") as observer:
+            observer.subscribe("$SYS/broker/store/messages/count")
+            while int(observer.message().payload) < 1000:
+                pass
+            with wire.connected(broker.tcp, "away", clean=False) as away:
+                away.messages(1000)
+                away.ping()
+            while int(observer.message().payload) > 200:  # what $SYS itself retains is below
+                pass
