@@ -129,6 +129,12 @@ struct config {
     struct networks proxies; /* the same, read */
     uint32_t ban_failures;   /* within ban_time */
 
+    uint32_t message_rate;          /* PUBLISH packets a second of a client; 0: any */
+    uint64_t byte_rate;             /* the same in bytes */
+    uint32_t max_subscriptions;     /* of a client; 0: any */
+    uint8_t max_topic_levels;       /* 1 to 200 */
+    uint64_t max_retained_messages; /* of all; 0: any */
+
     uint32_t auth_threads; /* 0: one for every four CPUs that the process may use */
     uint32_t auth_queue;   /* CONNECTs that may wait for them */
 

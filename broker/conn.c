@@ -13,6 +13,7 @@
 #include "broker/broker_state.h"
 #include "broker/conn_state.h"
 #include "broker/log.h"
+#include "broker/quota.h"
 #include "broker/session.h"
 #include "broker/takeover.h"
 #include "broker/trace.h"
@@ -214,6 +215,7 @@ void conn_end(struct conn *conn, enum conn_end end, enum mqtt_reason reason, con
     if (conn->counted)
         STAT_ADD(&conn->worker->stats, clients_connected, -1);
     conn->counted = false;
+    quota_forget(conn);
     free(conn->partial);
     conn->partial = NULL;
     conn->partial_len = conn->partial_room = 0;
@@ -413,7 +415,7 @@ static void feed(struct conn *conn, struct span rest, uint64_t now)
  * because of us. */
 void conn_watch_backlog(struct conn *conn, uint64_t now)
 {
-    bool behind = conn->braked || conn_is_behind(conn) ||
+    bool behind = conn->braked || conn_is_behind(conn) || quota_waits(conn) ||
                   (conn->publishes && conn->worker->congested);
     if (conn->phase != CONN_OPEN || behind == conn->paused)
         return;
@@ -429,7 +431,10 @@ void conn_feed(struct conn *conn, struct span bytes, uint64_t now)
     conn->worker->now = now;
     STAT_ADD(&conn->worker->stats, bytes_received, bytes.len);
     memory_took_in(conn->worker, bytes.len);
-    conn_go_on(conn, bytes, now);
+    if (quota_applies(conn))
+        quota_feed(conn, bytes, now);
+    else
+        conn_go_on(conn, bytes, now);
 }
 
 void conn_go_on(struct conn *conn, struct span bytes, uint64_t now)
@@ -478,6 +483,8 @@ void conn_set_timer(struct conn *conn)
         due = choked_ends(conn);
     if (conn->expires_at && conn->expires_at < due)
         due = conn->expires_at;
+    if (quota_ends(conn) < due)
+        due = quota_ends(conn);
     if (due == UINT64_MAX)
         wheel_cancel(&conn->timer);
     else
@@ -507,7 +514,10 @@ static void conn_timer(struct timer *timer, uint64_t now)
         conn_close(conn, MQTT_UNSPECIFIED_ERROR, "did not read what it was sent", now);
         return;
     }
-    conn_set_timer(conn);
+    if (quota_ends(conn) <= now)
+        quota_go_on(conn, now);
+    if (conn->phase == CONN_OPEN)
+        conn_set_timer(conn);
 }
 
 void conn_choked(struct conn *conn, bool choked, uint64_t now)

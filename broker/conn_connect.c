@@ -10,6 +10,7 @@
 #include "broker/conn_state.h"
 #include "broker/durable.h"
 #include "broker/log.h"
+#include "broker/quota.h"
 #include "broker/session.h"
 #include "broker/takeover.h"
 
@@ -84,6 +85,8 @@ static struct demand check_connect(const struct conn *conn, const struct mqtt_co
     if (connect->client_id.len == 0 && connect->version < MQTT_V5 && !connect->clean_start)
         return (struct demand){ MQTT_CLIENT_IDENTIFIER_NOT_VALID, /* [MQTT311-3.1.3-8] */
                                 "wants a persistent session without a client identifier" };
+    if (connect->has_will && !quota_has_levels(conn, connect->will.topic))
+        return (struct demand){ MQTT_TOPIC_NAME_INVALID, "its will's topic has too many levels" };
     if (connect->has_will && topic_is_ours(connect->will.topic))
         return (struct demand){ MQTT_NOT_AUTHORIZED, "its will is for the broker's own topics" };
     if (connect->has_will && connect->will.qos > listener->max_qos)

@@ -9,6 +9,7 @@
 #include "broker/conn_state.h"
 #include "broker/durable.h"
 #include "broker/log.h"
+#include "broker/quota.h"
 #include "broker/session.h"
 #include "mqtt/topic.h"
 
@@ -86,6 +87,10 @@ static enum mqtt_reason refuse_publish(struct conn *conn, const struct mqtt_publ
     if (config->check_payload_format && mqtt_has(&publish->props, MQTT_PROP_PAYLOAD_FORMAT) &&
         publish->props.payload_format == 1 && !mqtt_utf8_valid(publish->payload))
         return MQTT_PAYLOAD_FORMAT_INVALID;
+    enum mqtt_reason reason;
+    if ((publish->retain || config->max_topic_levels < MQTT_TOPIC_LEVELS_MAX) &&
+        (reason = quota_publish(conn, publish)))
+        return reason;
     bool clears = publish->retain && publish->payload.len == 0; /* that frees memory */
     if (!clears && memory_of(conn) >= (publish->retain ? MEMORY_TIGHT : MEMORY_OUT))
         return MQTT_QUOTA_EXCEEDED;
@@ -137,6 +142,12 @@ static void publish_refused(struct conn *conn, const struct mqtt_publish *publis
     if (reason == MQTT_NOT_AUTHORIZED) {
         STAT_ADD(&conn->worker->stats, publish_denied, 1);
         access_log_refusal(conn, ACL_WRITE, publish->topic);
+    } else if (access_is_news(conn, reason)) {
+        char name[LOG_QUOTE_MAX];
+        struct span id = conn_client_id(conn);
+        log_emit(LEVEL_NOTICE, "Client %s [%s]: what it publishes is refused: %s.",
+                 log_quote(name, sizeof name, id.data, id.len), conn->address,
+                 mqtt_reason_name(reason));
     }
     log_emit(LEVEL_DEBUG, "PUBLISH from %s to %s refused: %s.", conn->address,
              log_quote(topic, sizeof topic, publish->topic.data, publish->topic.len),
@@ -298,6 +309,16 @@ static bool wants_retained(const struct subscription *subscription, bool is_new)
     return handling == 0x00 || (handling == 0x10 && is_new);
 }
 
+static void log_subscription_refused(struct conn *conn, struct span filter, enum mqtt_reason reason)
+{
+    char name[LOG_QUOTE_MAX], text[LOG_QUOTE_MAX];
+    struct span id = conn_client_id(conn);
+    if (access_is_news(conn, reason))
+        log_emit(LEVEL_NOTICE, "Client %s [%s] may not subscribe to %s: %s.",
+                 log_quote(name, sizeof name, id.data, id.len), conn->address,
+                 log_quote(text, sizeof text, filter.data, filter.len), mqtt_reason_name(reason));
+}
+
 /* What the rules say of the filter; the same for the members of a group, whom it asks then. */
 static uint8_t mark_of(const struct conn *conn, struct span plain)
 {
@@ -325,6 +346,11 @@ static enum mqtt_reason subscribe_one(struct conn *conn, const struct mqtt_subsc
         options |= MQTT_SUB_NO_LOCAL | MQTT_SUB_RETAIN_AS_PUBLISHED;
     struct subscription *subscription = session_subscription(session, item->filter);
     bool is_new = !subscription;
+    enum mqtt_reason refused = quota_subscribe(conn, plain, is_new);
+    if (refused) {
+        log_subscription_refused(conn, plain, refused);
+        return refused;
+    }
     if (is_new && memory_of(conn) >= MEMORY_TIGHT)
         return MQTT_QUOTA_EXCEEDED;
     if (is_new && !(subscription = session_subscription_add(session, item->filter)))

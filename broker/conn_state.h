@@ -23,6 +23,7 @@ struct claim;
 struct login;
 struct config;
 struct principal;
+struct quota;
 struct remembered;
 struct session;
 
@@ -119,6 +120,7 @@ struct conn {
     struct principal
         *principal; /* who the session will belong to; from conn_admitted() on, owned */
     struct remembered *remembered;  /* of its publishes, see auth/access.h; owned */
+    struct quota *quota;            /* when there are rates, see quota.h; owned */
     const struct conn_names *names; /* while CONNECT is looked at, borrowed */
     struct topic_place last_topic;  /* that it has published to */
     struct session *session;        /* attached in CONN_OPEN */

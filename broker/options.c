@@ -285,6 +285,29 @@ const struct option option_table[] = {
   .help = "Whether a payload that is announced as UTF-8 is checked, and refused with reason "
           "code 0x99 if it is not." },
 
+{ .status = OPTION_TITLE, .title = "Quotas",
+  .help = "What one client may have, and how fast it may send." },
+
+{ .key = "message_rate", .type = OPT_COUNT, GLOBAL(message_rate),
+  .max = 100000000, .preset = "0", .no_limit = true, .live = true,
+  .help = "Messages a second that a client may publish; as many may come at once. Who is faster "
+          "loses nothing, and is not read until he is on time again. 0 is no limit." },
+{ .key = "byte_rate", .type = OPT_BYTES, GLOBAL(byte_rate),
+  .max = TEBI, .preset = "0", .no_limit = true, .live = true,
+  .help = "The same in bytes of all packets that a client sends. 0 is no limit." },
+{ .key = "max_subscriptions", .type = OPT_COUNT, GLOBAL(max_subscriptions),
+  .max = 4294967295, .preset = "0", .no_limit = true, .live = true,
+  .help = "Subscriptions of one client; more are refused with reason code 0x97 (MQTT 3.1.1: 0x80). "
+          "0 is no limit." },
+{ .key = "max_topic_levels", .type = OPT_COUNT, GLOBAL(max_topic_levels),
+  .min = 1, .max = 200, .preset = "200", .live = true,
+  .help = "Levels of a topic; a message to one with more is acknowledged with reason code 0x90 and "
+          "goes to nobody, a subscription is refused with 0x8F." },
+{ .key = "max_retained_messages", .type = OPT_COUNT, GLOBAL(max_retained_messages),
+  .max = 4294967295, .preset = "0", .no_limit = true, .live = true,
+  .help = "Retained messages of all clients; one more, on a topic that has none, is acknowledged "
+          "with reason code 0x97 and goes to nobody. 0 is no limit." },
+
 { .status = OPTION_TITLE, .title = "Sessions and queues",
   .help = "What is kept for a client that is slow or away. Whatever exceeds a limit is dropped "
           "and counted." },

@@ -132,6 +132,14 @@ bool retained_restore(struct retained *retained, struct message *message, uint64
     return set;
 }
 
+bool retained_has(struct retained *retained, struct span topic)
+{
+    struct retained_shard *shard = retained_lock(retained, topic);
+    bool has = topic_map_get(shard->map, topic) != NULL;
+    retained_unlock(shard);
+    return has;
+}
+
 uint64_t retained_count(const struct retained *retained)
 {
     return atomic_load_explicit(&retained->count, memory_order_relaxed);

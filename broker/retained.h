@@ -34,6 +34,8 @@ uint64_t retained_set(struct retained *retained, struct retained_shard *shard,
 void retained_expire_at(struct worker *worker, uint64_t when);
 void retained_look_for_expired(struct worker *worker);
 
+/* Whether the topic has one. Any thread. */
+bool retained_has(struct retained *retained, struct span topic);
 /* The number of messages that are stored, and their bytes. Any thread. */
 /* While the broker starts: what the store has kept, with the number of its change. A reference is
  * taken. False: no memory. */

@@ -195,6 +195,11 @@ static bool is_news(struct conn *conn, uint64_t hash)
     return true;
 }
 
+bool access_is_news(struct conn *conn, enum mqtt_reason reason)
+{
+    return is_news(conn, reason);
+}
+
 void access_log_refusal(struct conn *conn, enum acl_access access, struct span topic)
 {
     static const char *const verbs[] = { [ACL_READ] = "read", [ACL_WRITE] = "publish to" };

@@ -79,6 +79,8 @@ static inline bool access_is_open(const struct worker *worker, const struct sess
 bool access_may_publish(struct conn *conn, struct span topic);
 /* Says once for each client and topic (or filter of the rule) that something was refused. */
 void access_log_refusal(struct conn *conn, enum acl_access access, struct span topic);
+/* Whether a refusal with this reason has not been told of this connection yet; it has been then. */
+bool access_is_news(struct conn *conn, enum mqtt_reason reason);
 void access_forget(struct conn *conn); /* frees what was remembered */
 
 /* ---- what changes ---- */

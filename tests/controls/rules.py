@@ -394,6 +394,28 @@ RULES = {
         "    size_t taken = all - waiting->len;",
         "proxy.header_in_pieces-1"),
 
+    # ---- quotas -----------------------------------------------------------------------------------
+    "who sends too fast is left unread": unit(
+        "broker/conn.c",
+        "conn_is_behind(conn) || quota_waits(conn) ||",
+        "conn_is_behind(conn) ||",
+        "quota:rate_of_messages"),
+    "no more is saved up than a second's worth": unit(
+        "broker/quota.c",
+        "    if (*due < earliest)\n        *due = earliest;",
+        "    (void)earliest;",
+        "quota:saves_up"),
+    "a message that clears or replaces is not one more": unit(
+        "broker/quota.c",
+        " && !retained_has(retained, topic);",
+        " && retained;",
+        "quota:retained"),
+    "replacing a subscription is always possible": unit(
+        "broker/quota.c",
+        "    if (is_new && most && conn->session",
+        "    if (most && conn->session",
+        "quota:subscriptions"),
+
     # ---- acknowledgements and the store -----------------------------------------------------------
     "answers leave in their order, each when its condition holds": unit(
         "broker/conn_out.c",
