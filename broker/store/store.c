@@ -29,21 +29,23 @@ uint64_t store_new_sequence(struct store *store)
     return atomic_fetch_add_explicit(&store->last_sequence, 1, memory_order_relaxed) + 1;
 }
 
+/* Where the receivers are when they were known from the beginning: one allocation a message. */
+static struct receiver *behind(struct stored *stored)
+{
+    return (struct receiver *)(stored + 1);
+}
+
 struct stored *stored_new(uint64_t sequence, uint64_t accepted, uint32_t count)
 {
-    struct stored *stored = calloc(1, sizeof *stored);
-    struct receiver *receivers = count ? calloc(count, sizeof *receivers) : NULL;
-    if (!stored || (count && !receivers)) {
-        free(stored);
-        free(receivers);
+    struct stored *stored = calloc(1, sizeof *stored + count * sizeof *stored->receivers);
+    if (!stored)
         return NULL;
-    }
     *stored = (struct stored){
         .sequence = sequence,
         .accepted = accepted,
         .left = count,
         .count = count,
-        .receivers = receivers,
+        .receivers = behind(stored),
     };
     return stored;
 }
@@ -64,6 +66,7 @@ void stored_free(struct stored *stored)
         return;
     for (uint32_t i = 0; i < stored->count; i++)
         sub_ids_unref(stored->receivers[i].ids);
-    free(stored->receivers);
+    if (stored->receivers != behind(stored))
+        free(stored->receivers);
     free(stored);
 }

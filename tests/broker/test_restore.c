@@ -5,6 +5,9 @@
  * session that lives for an hour, and so has w, which has subscribed to t; p publishes and has none.
  */
 #include "tests/broker/support/conversation.h"
+#include "tests/broker/support/fault_store.h"
+#include "tests/broker/support/model.h"
+#include "tests/broker/support/world.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -451,6 +454,42 @@ static void test_restore_at_intervals_what_was_committed_is_there(void **state)
 
 /* clang-format on */
 
+/* ---- the end of a session with much in its queue ---- */
+
+static void test_restore_a_long_queue_is_given_up_in_slices(void **state)
+{
+    enum { MESSAGES = 10000, AT_ONCE = 500, SLICE = 4096 };
+    static const char publish[] = "\x32\x07\0\1t\0\1\0x";
+    struct fault_store *store = fault_store_new();
+    struct world world = { 0 };
+    struct peer sleeper = { 0 }, publisher = { 0 };
+    (void)state;
+    store->holding = false;
+    world_init_with(&world, 1,
+                    "listener 1883\nallow_anonymous true\nsys_interval 0\nmax_queued_messages 0\n",
+                    &store->store);
+    store->broker = world.broker;
+    peer_connect(&sleeper, &world, "s", &(struct connect_options){ .resume = true, .expiry = 60 });
+    peer_subscribe(&sleeper, "t", 1, 0);
+    peer_lose(&sleeper);
+    peer_connect(&publisher, &world, "p", &(struct connect_options){ .worker = 0 });
+    for (unsigned i = 0; i < MESSAGES; i++) {
+        peer_feed(&publisher, span_of(publish, sizeof publish - 1));
+        if (i % AT_ONCE == AT_ONCE - 1)
+            world_run(&world);
+    }
+    assert_int_equal(model_messages(store->model), MESSAGES);
+    peer_connect(&sleeper, &world, "s", &(struct connect_options){ .worker = 0 }); /* clean start */
+    world_run(&world);
+    assert_int_equal(model_messages(store->model), 0);
+    for (uint64_t i = 0; i < store->lanes[0].submitted; i++)
+        assert_true(store->lanes[0].batches[i].batch->count <= SLICE + AT_ONCE);
+    peer_done(&sleeper);
+    peer_done(&publisher);
+    world_done(&world);
+    fault_store_free(store);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -503,6 +542,7 @@ int main(void)
         cmocka_unit_test(test_restore_what_a_member_has_begun_at_qos2_stays_with_it),
         cmocka_unit_test(test_restore_at_intervals_nothing_waits),
         cmocka_unit_test(test_restore_at_intervals_what_was_committed_is_there),
+        cmocka_unit_test(test_restore_a_long_queue_is_given_up_in_slices),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -212,6 +212,45 @@ static void test_store_failure_is_never_a_connack(void **state)
     CONVERSE_WITH(&one, "s> " RESUME, "*0!", "s^", "s.", "a> {5}", "a< {ok5}");
 }
 
+static void test_store_failure_is_never_an_unsuback(void **state)
+{
+    (void)state;
+    CONVERSE_WITH(&one, "*go", "s> " RESUME " 82 07 0001 00 0001 't' 01",
+                  "s< {ok5} 90 04 0001 00 01", "*hold", "s> a2 06 0002 00 0001 't'", "s<", "*0!",
+                  "s< e0 01 97", "s.");
+}
+
+static void test_store_failure_is_never_a_pubcomp(void **state)
+{ /* PUBREL is sent again; what was freed stays free */
+    (void)state;
+    CONVERSE_WITH(&one, "*go", "s> " RESUME " 34 07 0001 't' 0007 00 'x'", "s< {ok5} 50 02 0007",
+                  "*hold", "s> 62 02 0007", "*0!", "s< e0 01 97", "s.", "*go",
+                  "s> " RESUME " 62 02 0007", "s< " BACK5 " 70 03 0007 92");
+}
+
+static void test_store_failure_is_never_a_pubrel(void **state)
+{ /* it comes with the next connection */
+    (void)state;
+    CONVERSE_WITH(&one, "*go", "s> " RESUME " 82 07 0001 00 0001 't' 02",
+                  "s< {ok5} 90 04 0001 00 02", "a> {5} 34 07 0001 't' 0007 00 'x'",
+                  "a< {ok5} 50 02 0007", "s< 34 07 0001 't' 0001 00 'x'", "*hold", "s> 50 02 0001",
+                  "s<", "*0!", "s< e0 01 97", "s.", "*go", "s> " RESUME, "s< " BACK5 " 62 02 0001");
+}
+
+static void test_store_failure_does_not_stop_deliveries(void **state)
+{ /* a QoS 2 message whose identifier could not be kept goes out all the same */
+    (void)state;
+    CONVERSE_WITH(&one, "*go", "s> " RESUME " 82 07 0001 00 0001 't' 02",
+                  "s< {ok5} 90 04 0001 00 02", "*hold", "a> {5} 34 07 0001 't' 0007 00 'x'",
+                  "a< {ok5}", "s<", "*0!", "a< 50 03 0007 97", "s< 34 07 0001 't' 0001 00 'x'");
+}
+
+static void test_store_failed_deletion_is_never_a_connack(void **state)
+{
+    (void)state;
+    CONVERSE_WITH(&one, S_IS_HERE, "s!", "s> {5}", "s<", "*0!", "s^", "s.");
+}
+
 /* ---- when it is late ---- */
 
 static const struct setting patient = { .options = "backpressure_timeout 3600",
@@ -419,6 +458,11 @@ int main(void)
         cmocka_unit_test(test_store_failed_qos2_message_of_version_311_can_be_sent_again),
         cmocka_unit_test(test_store_failure_is_never_a_granted_subscription),
         cmocka_unit_test(test_store_failure_is_never_a_connack),
+        cmocka_unit_test(test_store_failure_is_never_an_unsuback),
+        cmocka_unit_test(test_store_failure_is_never_a_pubcomp),
+        cmocka_unit_test(test_store_failure_is_never_a_pubrel),
+        cmocka_unit_test(test_store_failure_does_not_stop_deliveries),
+        cmocka_unit_test(test_store_failed_deletion_is_never_a_connack),
         cmocka_unit_test(test_store_late_a_client_is_left_unread_at_its_limit),
         cmocka_unit_test(test_store_late_version_5_is_left_unread_at_receive_maximum),
         cmocka_unit_test(test_store_late_is_refused_after_backpressure_timeout),
