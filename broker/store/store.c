@@ -6,6 +6,7 @@
 #include "broker/store/store.h"
 
 #include "broker/delivery.h"
+#include "broker/slab.h"
 
 #include <stdlib.h>
 
@@ -37,14 +38,17 @@ static struct receiver *behind(struct stored *stored)
 
 struct stored *stored_new(uint64_t sequence, uint64_t accepted, uint32_t count)
 {
-    struct stored *stored = calloc(1, sizeof *stored + count * sizeof *stored->receivers);
+    size_t size = sizeof(struct stored) + count * sizeof(struct receiver);
+    struct stored *stored = slab_alloc(size);
     if (!stored)
         return NULL;
+    memset(stored, 0, size);
     *stored = (struct stored){
         .sequence = sequence,
         .accepted = accepted,
         .left = count,
         .count = count,
+        .room = count,
         .receivers = behind(stored),
     };
     return stored;
@@ -68,5 +72,5 @@ void stored_free(struct stored *stored)
         sub_ids_unref(stored->receivers[i].ids);
     if (stored->receivers != behind(stored))
         free(stored->receivers);
-    free(stored);
+    slab_free(stored, sizeof *stored + stored->room * sizeof *stored->receivers);
 }

@@ -94,6 +94,7 @@ struct stored {
     bool sorted;                /* (store) receivers are in order of their slots */
     uint32_t logged;            /* (store) receivers that are done on disk beside the message */
     uint32_t count;             /* (i) once it is routed */
+    uint32_t room;              /* (i) receivers that have room behind it */
     struct receiver *receivers; /* (store) once it has been submitted with its receivers; owned */
 };
 
