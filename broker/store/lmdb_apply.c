@@ -202,7 +202,7 @@ static int apply_done_op(struct lmdb_store *store, MDB_txn *txn, const struct st
     struct stored *stored = op->message->stored;
     if (!stored->written)
         return 0; /* it is written without this receiver, or not at all */
-    if (stored->left == 0)
+    if (stored->left == 0 && goes_at_once(store, stored))
         return delete_message(store, txn, stored);
     acklog_done_entry(store, op->slot, stored->sequence);
     return 0;
@@ -502,40 +502,70 @@ int held_apply(struct lmdb_store *store, MDB_txn *txn, uint64_t now)
         rc = acklog_write(store, txn);
     if (rc == 0 && store->retained_count)
         rc = put_all_retained(store, txn);
-    return rc ? rc : remove_tombstones(store, txn, now);
+    if (rc == 0)
+        rc = remove_tombstones(store, txn, now);
+    return rc ? rc : reap_apply(store, txn);
 }
 
-static void confirm_done(struct lmdb_store *store, const struct store_op *op)
+/* The same question as in apply_done_op(): nothing that it depends on has changed yet. */
+static void confirm_logged(struct lmdb_store *store, const struct store_op *op)
 {
     struct stored *stored = op->message->stored;
-    if (!stored->written)
+    if (stored->written && (stored->left > 0 || !goes_at_once(store, stored)))
+        stored->logged++;
+}
+
+static void confirm_gone(struct lmdb_store *store, const struct store_op *op)
+{
+    struct stored *stored = op->message->stored;
+    if (!stored->written || stored->left > 0)
         return;
-    if (stored->left > 0) {
-        stored->logged += op->kind == STORE_DONE;
-        return;
+    if (goes_at_once(store, stored)) {
+        store->log.live -= stored->logged;
+        store->messages--;
+    } else {
+        dead_add(store, stored);
     }
-    store->log.live -= stored->logged;
     stored->logged = 0;
-    stored->written = false;
+    stored->written = stored->unrouted = false;
+}
+
+static void confirm_spared(struct lmdb_store *store, const struct store_op *op)
+{
+    if (op->message->stored->left == 0)
+        atomic_fetch_add_explicit(&store->spared, 1, memory_order_relaxed);
+}
+
+static void confirm_put(struct lmdb_store *store, const struct message_put *put)
+{
+    struct stored *stored = put->message->stored;
+    store->messages += !stored->written;
+    stored->written = true;
+    stored->unrouted = put->unrouted;
+    if (stored->sequence > store->last_message)
+        store->last_message = stored->sequence;
+}
+
+typedef void confirm_fn(struct lmdb_store *store, const struct store_op *op);
+
+static void confirm_each(struct lmdb_store *store, enum store_op_kind a, enum store_op_kind b,
+                         confirm_fn *confirm)
+{
+    for (struct store_batch *batch = store->held; batch; batch = batch->next)
+        for (size_t i = 0; i < batch->count; i++)
+            if (batch->ops[i].kind == a || batch->ops[i].kind == b)
+                confirm(store, &batch->ops[i]);
 }
 
 void held_confirm(struct lmdb_store *store, uint64_t now)
 {
-    uint64_t spared = 0;
     acklog_confirm(store);
-    for (struct store_batch *batch = store->held; batch; batch = batch->next)
-        for (size_t i = 0; i < batch->count; i++) {
-            const struct store_op *op = &batch->ops[i];
-            if (op->kind == STORE_DONE || op->kind == STORE_ROUTED)
-                confirm_done(store, op);
-            spared += op->kind == STORE_MESSAGE && op->message->stored->left == 0;
-        }
-    for (size_t i = 0; i < store->put_count; i++) {
-        struct stored *stored = store->puts[i].message->stored;
-        stored->written = true;
-        if (stored->sequence > store->last_message)
-            store->last_message = stored->sequence;
-    }
+    reap_confirm(store);
+    confirm_each(store, STORE_DONE, STORE_DONE, confirm_logged);
+    confirm_each(store, STORE_DONE, STORE_ROUTED, confirm_gone);
+    confirm_each(store, STORE_MESSAGE, STORE_MESSAGE, confirm_spared);
+    for (size_t i = 0; i < store->put_count; i++)
+        confirm_put(store, &store->puts[i]);
     for (size_t i = 0; i < store->retained_count; i++)
         if (store->retained[i].cleared)
             tombstone_add(store, store->retained[i].hash, store->retained[i].op->number, now);
@@ -544,13 +574,13 @@ void held_confirm(struct lmdb_store *store, uint64_t now)
         store->tomb_count -= store->tombs_due;
         store->tombs_due = 0;
     }
-    atomic_fetch_add_explicit(&store->spared, spared, memory_order_relaxed);
     atomic_fetch_add_explicit(&store->stored_messages, store->put_count, memory_order_relaxed);
 }
 
 void apply_done(struct lmdb_store *store)
 {
     free(store->puts);
+    free(store->dead);
     free(store->retained);
     free(store->tombs);
 }

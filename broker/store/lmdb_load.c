@@ -386,8 +386,10 @@ static int give_message(struct load *load, struct span key, const struct message
     int rc = load_receivers(load, row, stored);
     if (rc)
         return rc;
-    if (stored->left == 0)
+    if (stored->left == 0) {
+        load->store->messages--;
         return leave_out(load, TABLE_MESSAGE, key);
+    }
     load->messages++;
     load->store->log.live += stored->logged;
     size_t count = outbound_of(load, stored);
@@ -413,6 +415,8 @@ static int load_message(struct load *load, struct span key, struct span body)
     }
     message->stored->written = true;
     message->stored->routed = !row.unrouted;
+    message->stored->unrouted = row.unrouted;
+    load->store->messages++;
     int rc = give_message(load, key, &row, message);
     message_unref(message);
     return rc;

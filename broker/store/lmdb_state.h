@@ -83,6 +83,12 @@ struct retained_put {
     bool cleared; /* its tombstone was written */
 };
 
+/* A message on disk that nobody needs any more; the log says so. */
+struct dead_message {
+    uint64_t sequence;
+    uint32_t logged; /* entries about it in the log */
+};
+
 struct log_state {
     uint64_t next;          /* number of the next record */
     uint64_t entries, live; /* in the table; of them needed */
@@ -135,12 +141,16 @@ struct lmdb_store {
     bool awaited; /* (w) one of those that are held or have arrived is not late */
     struct store_batch *held, **held_end; /* (w) prepared, not committed */
     int count_file;                       /* (w) of the bytes that the writer has written */
-    uint64_t noted, noted_at; /* (w) `written` is as of so many commits, and of that time */
-    uint64_t last_commit;     /* (w) */
-    uint64_t failing_since;   /* (w) 0: not */
-    uint64_t looked;          /* (w) when the disk was last looked at */
-    bool low;                 /* (w) less than min_free was left then */
-    uint64_t last_message;    /* (w) highest sequence that is on disk */
+    uint64_t noted, noted_at;  /* (w) `written` is as of so many commits, and of that time */
+    uint64_t last_commit;      /* (w) */
+    uint64_t failing_since;    /* (w) 0: not */
+    uint64_t looked;           /* (w) when the disk was last looked at */
+    bool low;                  /* (w) less than min_free was left then */
+    uint64_t last_message;     /* (w) highest sequence that is on disk */
+    uint64_t messages;         /* (w) on disk */
+    struct dead_message *dead; /* (w) of them; [reap_at, reap_end) by sequence */
+    size_t dead_count, dead_room, reap_at, reap_end;
+    size_t reaped;            /* (w) those that the transaction removes */
     struct message_put *puts; /* (w) what the transaction writes, by sequence */
     size_t put_count, put_room;
     struct retained_put *retained; /* (w) and its retained messages, by topic */
@@ -197,6 +207,16 @@ void held_forget(struct lmdb_store *store);
 int held_apply(struct lmdb_store *store, MDB_txn *txn, uint64_t now);
 void held_confirm(struct lmdb_store *store, uint64_t now);
 void apply_done(struct lmdb_store *store);
+
+/* ---- lmdb_reap.c: messages that nobody needs any more ---- */
+
+/* Whether it goes at once: the pages around a new one are being written anyway. */
+bool goes_at_once(const struct lmdb_store *store, const struct stored *stored);
+void dead_add(struct lmdb_store *store, const struct stored *stored);
+/* Whether there are so many that removing them in order is cheap. */
+bool reap_wanted(struct lmdb_store *store);
+int reap_apply(struct lmdb_store *store, MDB_txn *txn);
+void reap_confirm(struct lmdb_store *store);
 
 /* ---- lmdb_acklog.c: the log, and exchanges ---- */
 

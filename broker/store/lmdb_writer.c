@@ -382,9 +382,9 @@ static void wait_for_room(struct lmdb_store *store)
 
 static void write_held(struct lmdb_store *store)
 {
-    if (store->options.interval)
+    if (store->options.interval && store->held)
         collect_more(store, store->last_commit + store->options.interval, SLEEP_UNTIL_MUCH);
-    else if (!store->awaited && atomic_load(&store->state) == STORE_WRITES)
+    else if (store->held && !store->awaited && atomic_load(&store->state) == STORE_WRITES)
         collect_more(store, store->options.clock() + LATE_MAX, SLEEP_UNTIL_AWAITED);
     if (store->options.commit_delay)
         collect_more(store, store->options.clock() + store->options.commit_delay, SLEEP_UNTIL_MUCH);
@@ -415,7 +415,8 @@ void *writer_run(void *ctx)
     open_count(store);
     for (;;) {
         take(store);
-        if (store->held || atomic_load(&store->state) != STORE_WRITES) {
+        if (store->held || atomic_load(&store->state) != STORE_WRITES ||
+            (reap_wanted(store) && !is_stopping(store))) {
             write_held(store);
             if (!is_stopping(store) || atomic_load(&store->state) == STORE_WRITES)
                 continue;

@@ -92,6 +92,7 @@ struct stored {
     bool written;               /* (store) it is on disk */
     bool routed;                /* (store) STORE_MESSAGE or STORE_ROUTED has arrived */
     bool sorted;                /* (store) receivers are in order of their slots */
+    bool unrouted;              /* (store) it is on disk without its receivers */
     uint32_t logged;            /* (store) receivers that are done on disk beside the message */
     uint32_t count;             /* (i) once it is routed */
     uint32_t room;              /* (i) receivers that have room behind it */

@@ -624,4 +624,58 @@ RULES = {
         "    if (!tls_new_ticket_keys())",
         "    if (0)",
         "certificates.revoked_certificate_does_not_resume_a_session-772-SIGHUP"),
+
+    # ---- the LMDB store ---------------------------------------------------------------------------
+    "a row under a wrong checksum is damaged": unit(
+        "broker/store/lmdb_format.c",
+        "sum != checksum(key, row.data, row.len)",
+        "0",
+        "lmdb_damage:flipped"),
+    "an exchange is not written before its message": unit(
+        "broker/store/lmdb_apply.c",
+        "        waits = op->kind == STORE_OUTBOUND && op->message && op->message->stored &&\n"
+        "                !op->message->stored->routed;",
+        "        waits = false;",
+        "lmdb_writer:waits_for_the_message"),
+    "what all receivers are done with is never written": unit(
+        "broker/store/lmdb_apply.c",
+        "    if (op->message->stored->left > 0)\n        plan_put(store, op, false);",
+        "    plan_put(store, op, false);",
+        "lmdb:never_written"),
+    "the highest number of a retained topic wins": unit(
+        "broker/store/lmdb_apply.c",
+        "    if (rc || number > put->op->number)",
+        "    if (rc)",
+        "lmdb:retained"),
+    "a newer version is refused": unit(
+        "broker/store/lmdb_env.c",
+        "} else if (rc == 0 && store->meta.version > STORE_VERSION) {\n        rc = -ENOTSUP;",
+        "} else if (0) {\n        rc = -ENOTSUP;",
+        "lmdb:newer"),
+    "two brokers do not share a folder": unit(
+        "broker/store/lmdb_env.c",
+        "    if (flock(store->lock_file, LOCK_EX | LOCK_NB) < 0) {",
+        "    if (0) {",
+        "lmdb:another_broker"),
+    "a store that cannot write does not acknowledge": unit(
+        "broker/store/lmdb_writer.c",
+        "    if (rc) {\n        failed(store, rc, now);\n        wait_for_room(store);\n        return;\n    }",
+        "    if (rc)\n        failed(store, rc, now);",
+        "lmdb_writer:holds_acknowledgements"),
+    "what failed is told as failed": unit(
+        "broker/store/lmdb_writer.c",
+        "lane_finish(&store->lanes[batch->worker], batch->position, true);",
+        "lane_finish(&store->lanes[batch->worker], batch->position, false);",
+        "lmdb_writer:tells_it"),
+    "a message that stays in the file is logged as done": unit(
+        "broker/store/lmdb_apply.c",
+        "    acklog_done_entry(store, op->slot, stored->sequence);\n    return 0;",
+        "    return 0;",
+        "lmdb:not_done", "lmdb_reap:few"),
+    "a child that dies is damage": unit(
+        "broker/store/lmdb_walk.c",
+        "        *ret_signal = WTERMSIG(status);\n        return -EBADMSG;",
+        "        *ret_signal = WTERMSIG(status);\n        return 0;",
+        "lmdb_damage"),
 }
+
