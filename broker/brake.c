@@ -20,6 +20,8 @@ struct braked {
     struct list node; /* worker->braked */
     struct conn *conn;
     struct session *session; /* the receiver; NULL: gone */
+    bool far;                /* it is another worker's: only its flag may be looked at */
+    bool mail;               /* other workers have to take in their mail first */
     size_t at, len;          /* of `bytes`: the next, and all */
     uint8_t bytes[];
 };
@@ -49,8 +51,34 @@ uint32_t brake_mark(const struct worker *worker)
 
 void brake_offered(struct worker *worker, struct session *session, uint64_t now)
 {
-    if (is_brisk(&session->pace, now))
-        worker->pressed = session;
+    if (!is_brisk(&session->pace, now))
+        return;
+    worker->pressed = session;
+    worker->pressed_far = false;
+    if (worker->broker->worker_count == 1 || list_linked(&session->pressed_node))
+        return;
+    list_append(&worker->pressed_here, &session->pressed_node);
+    atomic_store_explicit(&session->pressed, true, memory_order_relaxed);
+}
+
+void brake_posted(struct worker *worker, struct session *session)
+{
+    if (!atomic_load_explicit(&session->pressed, memory_order_relaxed))
+        return;
+    worker->pressed = session;
+    worker->pressed_far = true;
+}
+
+/* Publishers on other workers go on. */
+static void relieve(struct worker *worker, struct session *session)
+{
+    if (!list_linked(&session->pressed_node))
+        return;
+    list_remove(&session->pressed_node);
+    atomic_store(&session->pressed, false);
+    for (unsigned i = 0; i < worker->broker->worker_count; i++)
+        if (i != worker->index)
+            worker_wake(worker->broker->workers[i]);
 }
 
 /* Half of the mark: what goes on is to be worth a turn. */
@@ -63,12 +91,28 @@ static bool has_room(struct worker *worker, struct session *session, uint64_t no
 
 /* ---- the publisher ---- */
 
+void brake_begin(struct worker *worker)
+{
+    worker->pressed = NULL;
+    if (worker->mail_waits) /* what somebody before has found out holds for all who follow */
+        worker->mail_waits = worker_mail_waits(worker);
+}
+
+void brake_hand_over(struct worker *worker)
+{
+    worker_flush_outboxes(worker);
+    worker->mail_waits = worker_mail_waits(worker);
+}
+
 static void put(struct worker *worker, struct braked *braked)
 {
     braked->session = worker->pressed;
+    braked->far = worker->pressed_far;
+    braked->mail = worker->mail_waits;
     braked->conn->braked = braked;
-    worker->pressed = NULL;
+    brake_begin(worker);
     worker->braked_bytes += braked->len;
+    worker->braked_for_mail += braked->mail;
     list_append(&worker->braked, &braked->node);
 }
 
@@ -76,6 +120,7 @@ static void take(struct worker *worker, struct braked *braked)
 {
     braked->conn->braked = NULL;
     worker->braked_bytes -= braked->len;
+    worker->braked_for_mail -= braked->mail;
     list_remove(&braked->node);
 }
 
@@ -83,6 +128,8 @@ bool brake_hold(struct conn *conn, struct span rest)
 {
     struct worker *worker = conn->worker;
     struct braked *again = worker->releasing;
+    if (conn->phase != CONN_OPEN)
+        return false;
     if (again && again->conn == conn) { /* its bytes are these */
         again->at = again->len - rest.len;
         put(worker, again);
@@ -92,7 +139,7 @@ bool brake_hold(struct conn *conn, struct span rest)
     if (worker->braked_bytes + rest.len <= HELD_MAX)
         braked = malloc(sizeof *braked + rest.len);
     if (!braked) {
-        worker->pressed = NULL;
+        brake_begin(worker);
         return false;
     }
     *braked = (struct braked){ .conn = conn, .len = rest.len };
@@ -101,11 +148,20 @@ bool brake_hold(struct conn *conn, struct span rest)
     return true;
 }
 
+bool brake_behind(struct conn *conn, struct span bytes)
+{
+    struct worker *worker = conn->worker;
+    if (!conn->publishes)
+        return false;
+    worker->mail_waits = true;
+    return brake_hold(conn, bytes);
+}
+
 bool brake_append(struct conn *conn, struct span bytes)
 {
     struct worker *worker = conn->worker;
     struct braked *braked = conn->braked;
-    struct session *session = braked->session;
+    const struct braked before = *braked;
     take(worker, braked);
     struct braked *grown = realloc(braked, sizeof *braked + braked->len + bytes.len);
     if (!grown) {
@@ -114,8 +170,10 @@ bool brake_append(struct conn *conn, struct span bytes)
     }
     memcpy(grown->bytes + grown->len, bytes.data, bytes.len);
     grown->len += bytes.len;
+    worker->pressed = before.session;
+    worker->pressed_far = before.far;
+    worker->mail_waits |= before.mail;
     put(worker, grown);
-    grown->session = session;
     return true;
 }
 
@@ -129,8 +187,9 @@ void brake_drop(struct conn *conn)
         free(braked);
 }
 
-void brake_forget(struct worker *worker, const struct session *session)
+void brake_forget(struct worker *worker, struct session *session)
 {
+    relieve(worker, session);
     for (struct list *node = worker->braked.next; node != &worker->braked; node = node->next) {
         struct braked *braked = CONTAINER_OF(node, struct braked, node);
         if (braked->session == session)
@@ -140,6 +199,26 @@ void brake_forget(struct worker *worker, const struct session *session)
         worker->pressed = NULL;
 }
 
+void brake_forget_far(struct worker *worker)
+{
+    for (struct list *node = worker->braked.next; node != &worker->braked; node = node->next) {
+        struct braked *braked = CONTAINER_OF(node, struct braked, node);
+        if (braked->far)
+            braked->session = NULL;
+    }
+}
+
+static bool must_wait(struct worker *worker, const struct braked *braked, uint64_t now)
+{
+    if (braked->mail && worker_mail_waits(worker))
+        return true;
+    if (!braked->session)
+        return false;
+    if (braked->far)
+        return atomic_load(&braked->session->pressed);
+    return !has_room(worker, braked->session, now);
+}
+
 static void nothing(struct timer *timer, uint64_t now)
 {
     (void)timer, (void)now; /* the turn that it causes looks again */
@@ -147,19 +226,22 @@ static void nothing(struct timer *timer, uint64_t now)
 
 void brake_release(struct worker *worker, uint64_t now)
 {
-    struct list batch, *node;
-    if (list_empty(&worker->braked))
-        return;
+    struct list batch, *node, *next;
+    for (node = worker->pressed_here.next; node != &worker->pressed_here; node = next) {
+        struct session *session = CONTAINER_OF(node, struct session, pressed_node);
+        next = node->next;
+        if (has_room(worker, session, now))
+            relieve(worker, session);
+    }
     list_init(&batch);
     list_move(&batch, &worker->braked);
     while ((node = list_take(&batch))) {
         struct braked *braked = CONTAINER_OF(node, struct braked, node);
         list_append(&worker->braked, node);
-        if (braked->session && !has_room(worker, braked->session, now))
+        if (must_wait(worker, braked, now))
             continue;
         take(worker, braked);
         worker->releasing = braked;
-        worker->pressed = NULL;
         struct conn *conn = braked->conn;
         conn_go_on(conn, span_of(braked->bytes + braked->at, braked->len - braked->at), now);
         worker->releasing = NULL;
@@ -167,6 +249,6 @@ void brake_release(struct worker *worker, uint64_t now)
             free(braked);
     }
     worker->brake_timer.fire = nothing;
-    if (!list_empty(&worker->braked))
+    if (!list_empty(&worker->braked) || !list_empty(&worker->pressed_here))
         wheel_set(&worker->wheel, &worker->brake_timer, now + SLICE);
 }

@@ -91,6 +91,7 @@ void conn_free(struct conn *conn)
     list_remove(&conn->worker_node);
     list_remove(&conn->ready_node);
     list_remove(&conn->waiting_node);
+    brake_drop(conn);
     wheel_cancel(&conn->timer);
     atomic_fetch_sub_explicit(&conn->worker->connections, 1, memory_order_relaxed);
     replies_done(&conn->replies);
@@ -371,7 +372,7 @@ static struct span feed_whole(struct conn *conn, struct span rest, uint64_t now)
         size_t size = (size_t)frame.header_len + frame.body_len;
         handle_packet(conn, &frame, span_of(rest.data + frame.header_len, frame.body_len), now);
         rest = span_of(rest.data + size, rest.len - size);
-        if (conn->worker->pressed && brake_hold(conn, rest))
+        if (brake_wanted(conn->worker) && brake_hold(conn, rest))
             return span_of(NULL, 0);
     }
     return rest;
@@ -433,13 +434,15 @@ void conn_feed(struct conn *conn, struct span bytes, uint64_t now)
     memory_took_in(conn->worker, bytes.len);
     if (quota_applies(conn))
         quota_feed(conn, bytes, now);
+    else if (conn->worker->braked_for_mail > 0 && !conn->braked && brake_behind(conn, bytes))
+        conn_watch_backlog(conn, now);
     else
         conn_go_on(conn, bytes, now);
 }
 
 void conn_go_on(struct conn *conn, struct span bytes, uint64_t now)
 {
-    conn->worker->pressed = NULL;
+    brake_begin(conn->worker);
     feed(conn, bytes, now);
     conn_watch_backlog(conn, now);
 }

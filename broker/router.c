@@ -7,6 +7,7 @@
 #include "broker/router.h"
 
 #include "broker/auth/access.h"
+#include "broker/brake.h"
 #include "broker/broker_state.h"
 #include "broker/durable.h"
 #include "broker/locks.h"
@@ -290,6 +291,8 @@ static void offer_to(struct worker *worker, const struct hit *hit, struct delive
         takeover_deliver(worker, hit->target, delivery, worker->now);
         return;
     }
+    if (owner != worker && !group && delivery->qos > 0)
+        brake_posted(worker, hit->target);
     struct mail mail = { .kind = group ? MAIL_GROUP_MESSAGE : MAIL_DELIVERY,
                          .target = hit->target,
                          .delivery = *delivery };

@@ -68,6 +68,8 @@ struct session {
     bool taken_by_clean_start; /* (o) the connection ends for one that wants a new session */
 
     struct pace pace;         /* (o) */
+    atomic_bool pressed;      /* (a) set by the owner: publishers on other workers wait, brake.h */
+    struct list pressed_node; /* (o) */
     struct queue queue;       /* (o) to be sent */
     struct inflight inflight; /* (o) sent */
     struct list sent_node;    /* (o) in worker.sent: QoS 1 identifiers are not recorded yet */

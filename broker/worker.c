@@ -23,10 +23,11 @@
 #include <stdlib.h>
 
 enum {
-    BURY_SLICE = 4096,    /* deliveries freed a turn */
-    ENTRY_OVERHEAD = 64,  /* bytes of memory of a queued message beside its own */
-    MAILBOX_FULL = 65536, /* mails at which those who post leave their publishers unread */
-    MAILBOX_EMPTY = 8192, /* and at which they go on */
+    BURY_SLICE = 4096,     /* deliveries freed a turn */
+    ENTRY_OVERHEAD = 64,   /* bytes of memory of a queued message beside its own */
+    MAILBOX_FULL = 65536,  /* mails at which those who post leave their publishers unread */
+    MAILBOX_EMPTY = 8192,  /* and at which they go on */
+    MAILBOX_CROWDED = 256, /* at which the rest of what they have sent is put aside, brake.h */
 };
 
 static void sent_timer(struct timer *timer, uint64_t now)
@@ -51,6 +52,7 @@ struct worker *worker_new(struct broker *broker, unsigned index, uint64_t now)
     wheel_init(&worker->wheel, now);
     list_init(&worker->conns);
     list_init(&worker->braked);
+    list_init(&worker->pressed_here);
     list_init(&worker->ready);
     list_init(&worker->waiting);
     list_init(&worker->jobs);
@@ -148,6 +150,7 @@ void worker_post_now(struct worker *target, const struct mail *mail, size_t coun
 
 void worker_flush_outboxes(struct worker *worker)
 {
+    worker->posted = 0;
     for (unsigned i = 0; i < worker->broker->worker_count; i++) {
         struct mails *outbox = &worker->outboxes[i];
         if (outbox->count == 0)
@@ -160,14 +163,23 @@ void worker_flush_outboxes(struct worker *worker)
     }
 }
 
-/* Whether a mailbox is still too full; then its owner wakes everybody up when it has taken it in. */
-static bool is_full(struct worker *target)
+/* Whether a mailbox has so many; then its owner wakes everybody up when it has taken it in. */
+static bool has_mail(struct worker *target, size_t many)
 {
-    if (atomic_load(&target->mailbox.count) < MAILBOX_EMPTY)
+    if (atomic_load(&target->mailbox.count) < many)
         return false;
     atomic_store(&target->mailbox.awaited,
                  true); /* and look again: it may just have been emptied */
-    return atomic_load(&target->mailbox.count) >= MAILBOX_EMPTY;
+    return atomic_load(&target->mailbox.count) >= many;
+}
+
+bool worker_mail_waits(const struct worker *worker)
+{
+    struct broker *broker = worker->broker;
+    for (unsigned i = 0; i < broker->worker_count; i++)
+        if (i != worker->index && has_mail(broker->workers[i], MAILBOX_CROWDED))
+            return true;
+    return false;
 }
 
 /* Publishers go on when the mailboxes of all other workers have become emptier, and the store has
@@ -182,7 +194,7 @@ static void watch_congestion(struct worker *worker, uint64_t now)
     if (!worker->congested)
         return;
     for (unsigned i = 0; i < broker->worker_count; i++)
-        if (i != worker->index && is_full(broker->workers[i]))
+        if (i != worker->index && has_mail(broker->workers[i], MAILBOX_EMPTY))
             return;
     worker->congested = false;
     for (struct list *node = worker->conns.next; node != &worker->conns; node = node->next)
@@ -228,6 +240,7 @@ static void take_claim_answer(struct worker *worker, struct mail *mail)
 static void take_fence(struct worker *worker, struct mail *mail)
 {
     struct fence *fence = mail->target;
+    brake_forget_far(worker); /* one of them may be what is fenced off */
     worker_post(worker, fence->worker,
                 &(struct mail){ .kind = MAIL_FENCE_ANSWER, .target = fence });
 }
@@ -339,6 +352,7 @@ static mail_fn *const handlers[MAIL_KINDS] = {
 void worker_post(struct worker *worker, struct worker *target, const struct mail *mail)
 {
     if (target != worker) {
+        worker->posted++;
         mails_add(&worker->outboxes[target->index], mail);
         return;
     }

@@ -55,10 +55,15 @@ struct worker {
     size_t inbox_at;          /* (o) the next to be handled */
     struct mails *outboxes;   /* (o) one per worker */
     struct wheel wheel;       /* (o) */
-    struct list braked;       /* (o) see brake.h, as the next four */
+    struct list braked;       /* (o) see brake.h, as the next eight */
     size_t braked_bytes;      /* (o) */
+    size_t braked_for_mail;   /* (o) how many wait for another worker's mailbox */
     struct braked *releasing; /* (o) whose bytes are being fed */
     struct session *pressed;  /* (o) by what is being fed */
+    bool pressed_far;         /* (o) and another worker owns it */
+    struct list pressed_here; /* (o) sessions with `pressed` set */
+    size_t posted;            /* (o) mails in the outboxes */
+    bool mail_waits;          /* (o) another's mailbox was crowded in mid-turn */
     struct timer brake_timer; /* (o) */
     struct list conns;        /* (o) all connections, conn.worker_node */
     struct list
@@ -100,6 +105,8 @@ struct worker {
 /* Posts a mail to `target`: into this turn's outbox, or handled at once when it is this worker
  * itself and nothing older is on its way (kinds that may be handled inside another handler). */
 void worker_post(struct worker *worker, struct worker *target, const struct mail *mail);
+/* Whether another worker's mailbox is crowded. If so, it wakes this one up later. */
+bool worker_mail_waits(const struct worker *worker);
 /* Hands the outboxes over now, behind the batch. */
 void worker_flush_outboxes(struct worker *worker);
 /* Appends to a mailbox directly, from any thread. */

@@ -28,13 +28,19 @@ struct fixture {
     unsigned published;
 };
 
-static void set_up(struct fixture *f)
+/* With several workers, the publisher is on another one than the subscriber. */
+static void set_up_with(struct fixture *f, unsigned workers, const char *options)
 {
-    world_init(&f->world, 1, OPTIONS);
+    world_init(&f->world, workers, options);
     peer_connect(&f->subscriber, &f->world, "subscriber",
                  &(struct connect_options){ .receive_maximum = WINDOW });
     peer_subscribe(&f->subscriber, "t", 1, 0);
-    peer_connect(&f->publisher, &f->world, "publisher", &(struct connect_options){ 0 });
+    peer_connect(&f->publisher, &f->world, "publisher", &(struct connect_options){ .worker = 1 });
+}
+
+static void set_up(struct fixture *f)
+{
+    set_up_with(f, 1, OPTIONS);
 }
 
 static void tear_down(struct fixture *f)
@@ -155,6 +161,71 @@ static void test_brake_ends_with_the_publishers_connection(void **state)
     tear_down(&f);
 }
 
+#define ROOMY                                                                                      \
+    "listener 1883\nallow_anonymous true\nsys_interval 0\nmax_queued_messages 1000\n"              \
+    "max_inflight_messages 0\n"
+
+static void test_brake_reaches_publishers_on_another_worker(void **state)
+{
+    enum { FLOODS = 12 };
+    (void)state;
+    struct fixture f = { 0 };
+    set_up_with(&f, 2, ROOMY);
+    for (unsigned i = 0; i < FLOODS; i++)
+        flood(&f, FLOOD);
+    assert_true(f.publisher.conn->paused);
+    unsigned seen = 0, count;
+    while ((count = read_and_acknowledge(&f, seen)))
+        seen += count;
+    assert_int_equal(seen, FLOODS * FLOOD);
+    assert_int_equal(dropped(&f), 0);
+    assert_int_equal(f.publisher.packets[MQTT_PUBACK], FLOODS * FLOOD);
+    assert_false(f.publisher.conn->paused);
+    tear_down(&f);
+}
+
+/* At any QoS. */
+static void test_brake_waits_for_mail_to_be_taken_in(void **state)
+{
+    enum { CROWD = 256, POSTED = 128, MANY = 2000 };
+    (void)state;
+    struct fixture f = { 0 };
+    struct peer second = { 0 };
+    static uint8_t bytes[MANY * 7];
+    set_up_with(&f, 2, ROOMY "max_queued_messages 0\n");
+    peer_connect(&second, &f.world, "second", &(struct connect_options){ .worker = 1 });
+    peer_publish(&second, "other", "", 0, false);
+    for (unsigned i = 0; i < MANY; i++)
+        memcpy(bytes + (size_t)i * 7, "\x30\x05\0\1t\0x", 7);
+    peer_feed(&f.publisher, span_of(bytes, sizeof bytes)); /* nobody runs worker 0 */
+    peer_feed(&second, span_of(bytes, sizeof bytes));
+    peer_feed(&f.publisher, span_of(bytes, sizeof bytes));
+    (void)world_turn(&f.world, 1);
+    assert_in_range(f.world.broker->workers[0]->mailbox.mails.count, CROWD, CROWD + POSTED);
+    assert_true(f.publisher.conn->paused && second.conn->paused);
+    world_run(&f.world);
+    assert_false(f.publisher.conn->paused || second.conn->paused);
+    assert_int_equal(f.subscriber.count, 3 * MANY);
+    assert_int_equal(f.world.broker->workers[1]->braked_for_mail, 0);
+    peer_done(&second);
+    tear_down(&f);
+}
+
+static void test_brake_on_another_worker_ends_with_the_subscribers_session(void **state)
+{
+    (void)state;
+    struct fixture f = { 0 };
+    set_up_with(&f, 2, ROOMY);
+    for (unsigned i = 0; i < 5; i++)
+        flood(&f, FLOOD);
+    assert_true(f.publisher.conn->paused);
+    peer_disconnect(&f.subscriber);
+    world_run(&f.world);
+    assert_false(f.publisher.conn->paused);
+    assert_int_equal(f.publisher.packets[MQTT_PUBACK], 5 * FLOOD);
+    tear_down(&f);
+}
+
 /* Its acknowledgements would stand behind what is put aside. */
 static void test_brake_lets_a_client_go_on_that_floods_itself(void **state)
 {
@@ -193,6 +264,9 @@ int main(void)
         cmocka_unit_test(test_brake_does_not_wait_for_a_subscriber_that_is_silent),
         cmocka_unit_test(test_brake_ends_with_the_subscribers_connection),
         cmocka_unit_test(test_brake_ends_with_the_publishers_connection),
+        cmocka_unit_test(test_brake_reaches_publishers_on_another_worker),
+        cmocka_unit_test(test_brake_waits_for_mail_to_be_taken_in),
+        cmocka_unit_test(test_brake_on_another_worker_ends_with_the_subscribers_session),
         cmocka_unit_test(test_brake_lets_a_client_go_on_that_floods_itself),
         cmocka_unit_test(test_brake_is_not_for_qos_0),
     };

@@ -537,6 +537,16 @@ RULES = {
         "return pace->brisk || pace->acknowledged >= BRISK;",
         "return true;",
         "brake:silent"),
+    "publishers on another worker wait as well": unit(
+        "broker/brake.c",
+        "    worker->pressed_far = true;\n",
+        "    worker->pressed = NULL;\n",
+        "brake:reaches"),
+    "publishers wait for mail to be taken in": unit(
+        "broker/brake.c",
+        "    worker_flush_outboxes(worker);\n    worker->mail_waits = worker_mail_waits(worker);",
+        "    worker_flush_outboxes(worker);\n    worker->mail_waits = false;",
+        "brake:mail"),
     "what comes behind CONNECT is held until the session has come": unit(
         "broker/conn.c",
         "            hold(conn, rest, now);\n",
