@@ -66,7 +66,6 @@ struct listener_config {
     uint32_t auth_jwt_leeway;
     struct jwt_rules *jwt; /* one reference, what these say; NULL: nothing was read */
     bool use_username_as_clientid;
-    char *clientid_prefixes; /* what client identifiers must begin with; NULL: anything */
 
     uint32_t max_connections;          /* 0: no limit of its own */
     uint32_t accept_protocol_versions; /* OR of enum protocol_versions */
@@ -135,8 +134,9 @@ struct config {
     uint8_t max_topic_levels;       /* 1 to 200 */
     uint64_t max_retained_messages; /* of all; 0: any */
 
-    uint32_t auth_threads; /* 0: one for every four CPUs that the process may use */
-    uint32_t auth_queue;   /* CONNECTs that may wait for them */
+    char *clientid_prefixes; /* what client identifiers must begin with; NULL: anything */
+    uint32_t auth_threads;   /* 0: one for every four CPUs that the process may use */
+    uint32_t auth_queue;     /* CONNECTs that may wait for them */
 
     uint32_t backpressure_timeout;
     uint32_t write_timeout;

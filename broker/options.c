@@ -124,13 +124,18 @@ const struct option option_table[] = {
 
 { .key = "per_listener_settings", .type = OPT_BOOL, GLOBAL(per_listener_settings),
   .preset = "false",
-  .help = "Whether the options of this group and of the next one belong to the listener above them "
-          "instead of to all listeners. It must stand before them." },
+  .help = "Whether allow_anonymous, password_file, acl_file, auth_jwt_..., "
+          "allow_zero_length_clientid and auto_id_prefix belong to the listener above them instead "
+          "of to all listeners. It must stand before them." },
 { .key = "allow_anonymous", .type = OPT_BOOL, SECURITY(allow_anonymous),
   .preset = "false", .live = true,
   .help = "Whether clients may connect without saying who they are. A configured listener lets "
           "nobody in until this is true; without any listener in the file the broker can only "
           "be reached from this machine, and then the default is true." },
+{ .key = "clientid_prefixes", .type = OPT_TEXT, GLOBAL(clientid_prefixes),
+  .max = 255, .example = "device-", .otherwise = "any", .live = true,
+  .help = "What every client identifier must begin with; clients with another one are refused, on "
+          "every listener." },
 { .key = "auth_threads", .type = OPT_COUNT, GLOBAL(auth_threads),
   .words = auto_word, .max = 64, .preset = "auto",
   .help = "Threads of low priority that check passwords. With auto there is one for every four "
@@ -179,14 +184,6 @@ const struct option option_table[] = {
 { .key = "auto_id_prefix", .type = OPT_TEXT, SECURITY(auto_id_prefix),
   .max = 50, .preset = "auto-", .live = true,
   .help = "What client identifiers that the broker makes up begin with." },
-{ .key = "use_username_as_clientid", .type = OPT_BOOL, SECURITY(use_username_as_clientid),
-  .preset = "false", .live = true,
-  .help = "Whether the user name of a client is its client identifier, whatever it calls itself, "
-          "so that nobody can take over the session of somebody else. Clients without a user name "
-          "are refused then." },
-{ .key = "clientid_prefixes", .type = OPT_TEXT, SECURITY(clientid_prefixes),
-  .max = 255, .example = "device-", .otherwise = "any", .live = true,
-  .help = "What every client identifier must begin with; clients with another one are refused." },
 
 { .status = OPTION_TITLE, .title = "Who may use which topics",
   .help = "Without acl_file everybody who may connect may publish and subscribe to everything." },
@@ -489,6 +486,11 @@ const struct option option_table[] = {
   .same_as = "auto_id_prefix", .max = 50, .example = "auto-", .otherwise = "as auto_id_prefix",
   .live = true,
   .help = "auto_id_prefix for the listener above it alone, whatever per_listener_settings says." },
+{ .key = "use_username_as_clientid", .type = OPT_BOOL, LISTENER(use_username_as_clientid),
+  .preset = "false", .live = true,
+  .help = "Whether the user name of a client is its client identifier, whatever it calls itself, "
+          "so that nobody can take over the session of somebody else. Clients without a user name "
+          "are refused then." },
 { .key = "port", .type = OPT_PORT, .scope = SCOPE_LISTENER,
   .min = 1, .max = 65535, .otherwise = "none", .deprecated = true,
   .help = "Port of the default listener, to which the listener options before the first "

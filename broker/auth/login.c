@@ -46,6 +46,7 @@ static bool has_prefix(struct span text, const char *prefix)
 static void admit(struct conn *conn, struct span client_id, uint64_t now)
 {
     const struct listener_config *listener = conn->listener;
+    const char *prefix = conn->config->clientid_prefixes;
     char assigned[CLIENT_ID_ROOM];
     bool nameless = client_id.len == 0;
     if (listener->use_username_as_clientid) {
@@ -59,7 +60,7 @@ static void admit(struct conn *conn, struct span client_id, uint64_t now)
         client_id = span_of(assigned, assign_id(conn, assigned, sizeof assigned));
     }
     conn->assigned = nameless;
-    if (listener->clientid_prefixes && !has_prefix(client_id, listener->clientid_prefixes)) {
+    if (prefix && !has_prefix(client_id, prefix)) {
         conn_refuse(conn, MQTT_NOT_AUTHORIZED,
                     "its client identifier does not begin as clientid_prefixes wants it", now);
         return;

@@ -468,6 +468,23 @@ static void test_durability_is_sync_or_an_interval(void **state)
                                        "\"interval\" with milliseconds from 1 to 60000");
 }
 
+static void test_names_of_clients_are_ruled_where_mosquitto_rules_them(void **state)
+{
+    struct fixture *f = *state;
+    const struct config *c = parse(f, "allow_anonymous true\nlistener 1884\n"
+                                      "use_username_as_clientid true\nlistener 1885\n"
+                                      "clientid_prefixes dev-\n");
+
+    assert_non_null(c);
+    assert_true(c->listeners[0].use_username_as_clientid); /* of its listener alone */
+    assert_false(c->listeners[1].use_username_as_clientid);
+    c = parse(f, "per_listener_settings true\nclientid_prefixes dev-\nlistener 1884\n"
+                 "allow_anonymous true\n");
+    assert_non_null(c);
+    assert_string_equal(c->clientid_prefixes, "dev-"); /* of all, wherever it stands */
+    assert_int_equal(f->problems.count, 0);
+}
+
 static void test_identity_of_nobody_is_an_error(void **state)
 {
     struct fixture *f = *state;
@@ -641,6 +658,7 @@ int main(void)
         TEST(test_problems_per_listener_settings_must_come_first),
         TEST(test_mosquitto_option_that_is_harmless_is_a_warning),
         TEST(test_durability_is_sync_or_an_interval),
+        TEST(test_names_of_clients_are_ruled_where_mosquitto_rules_them),
         TEST(test_identity_of_nobody_is_an_error),
         TEST(test_mosquitto_option_that_restricts_is_an_error),
         TEST(test_mosquitto_plugins_that_are_options_here_are_taken),
