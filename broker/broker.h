@@ -18,11 +18,14 @@ struct worker;
 struct broker_env {
     void (*random)(void *bytes, size_t len); /* unpredictable bytes; any thread */
     uint64_t now;                            /* milliseconds since 1970 */
-    const char *version;                     /* for $SYS/broker/version */
-    unsigned auth_threads;                   /* that check passwords; 0: auth/pool.h */
-    struct store *store;                     /* borrowed; NULL: the memory store */
-    memory_used_fn *memory_used;             /* for memory_limit; NULL: there is no limit */
-    memory_trim_fn *memory_trim;             /* NULL: nothing is ever given back */
+    /* Milliseconds since 1970 as the machine's clock shows them, which may be set meanwhile, and which
+     * dates of others are compared with; any thread. NULL: the workers' time. */
+    uint64_t (*wall_clock)(void);
+    const char *version;         /* for $SYS/broker/version */
+    unsigned auth_threads;       /* that check passwords; 0: auth/pool.h */
+    struct store *store;         /* borrowed; NULL: the memory store */
+    memory_used_fn *memory_used; /* for memory_limit; NULL: there is no limit */
+    memory_trim_fn *memory_trim; /* NULL: nothing is ever given back */
 };
 
 /* Takes its own reference to the configuration. Aborts without memory. */

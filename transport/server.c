@@ -317,6 +317,13 @@ static void random_bytes(void *bytes, size_t len)
         abort(); /* nothing that we could do without */
 }
 
+static uint64_t wall_clock(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_REALTIME, &now);
+    return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
+}
+
 static unsigned auth_threads_wanted(const struct config *config)
 {
     return config->auth_threads ? config->auth_threads : (limits_cpus() + 3) / 4;
@@ -375,6 +382,7 @@ static enum err open_broker(struct server *server)
         .random = random_bytes,
         .now = loop_now(&server->loops[0]),
         .version = NOCTULE_VERSION,
+        .wall_clock = wall_clock,
         .memory_used = process_memory_used,
         .memory_trim = process_memory_trim,
         .auth_threads = auth_threads_wanted(server->config),

@@ -154,14 +154,14 @@ static struct acl *rules_of(const struct jwt_claims *claims)
 }
 
 /* What its password, or its token, has proved. False without memory. */
-static bool take_proof(struct conn *conn, const struct login *login)
+static bool take_proof(struct conn *conn, const struct login *login, uint64_t now)
 {
     if (!login->jwt) {
         conn->credential = fingerprint(login->stored);
         return conn_take_user(conn, login_user(login));
     }
     conn->credential = login->claims.key;
-    conn->expires_at = login->claims.expires;
+    conn->expires_at = now + (login->claims.expires - login->now);
     conn->token_rules = rules_of(&login->claims);
     return conn_take_user(conn, span_str(login->claims.user));
 }
@@ -182,7 +182,7 @@ static void finish(struct conn *conn, struct login *login, uint64_t now)
     else if (login->verdict == LOGIN_WRONG)
         conn_refuse(conn, MQTT_BAD_USER_NAME_OR_PASSWORD,
                     login->why ? login->why : "has a wrong user name or password", now);
-    else if (!take_proof(conn, login))
+    else if (!take_proof(conn, login, now))
         conn_refuse(conn, MQTT_SERVER_BUSY, "no memory for its user name", now);
     else
         admit(conn, login_client_id(login), now);
@@ -231,7 +231,8 @@ static void check_token(struct conn *conn, struct login *login, uint64_t now)
         return;
     }
     login->jwt = jwt_rules_ref(conn->listener->jwt);
-    login->now = now;
+    uint64_t (*wall_clock)(void) = conn->worker->broker->env.wall_clock;
+    login->now = wall_clock ? wall_clock() : now;
     submit(conn, login, now);
 }
 

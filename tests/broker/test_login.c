@@ -301,6 +301,18 @@ static void test_token_ends_its_connection_when_it_expires(void **state)
                   "=login", "a< 20 03 00 86 00", "a.");
 }
 
+static void test_token_is_as_old_as_the_clock_on_the_wall_says(void **state)
+{
+    static const struct setting later = { .workers = 1, .secret = secret, .wall_ahead = 60000 };
+    static const struct setting earlier = { .workers = 1,
+                                            .secret = secret,
+                                            .wall_ahead = 0 - (uint64_t)30000 };
+    (void)state;
+    CONVERSE_WITH(&later, connect_with('a', NULL, TOKEN), "=login", "a< 20 03 00 86 00", "a.");
+    CONVERSE_WITH(&earlier, connect_with('a', NULL, TOKEN), "=login", "a< {ok5}", "+45000",
+                  "a> c0 00", "a< d0 00", "+44999", "a<", "+1", "a< e0 01 a0", "a.");
+}
+
 static void test_token_is_the_only_proof_where_there_is_no_password_file(void **state)
 {
     static const struct setting tokens = { .workers = 1, .secret = secret };
@@ -454,6 +466,7 @@ int main(void)
         cmocka_unit_test(test_password_that_would_exceed_the_memory_limit_is_not_computed),
         cmocka_unit_test(test_token_lets_in_whom_it_names_whatever_connect_says),
         cmocka_unit_test(test_token_ends_its_connection_when_it_expires),
+        cmocka_unit_test(test_token_is_as_old_as_the_clock_on_the_wall_says),
         cmocka_unit_test(test_token_is_the_only_proof_where_there_is_no_password_file),
         cmocka_unit_test(test_token_and_password_go_side_by_side),
         cmocka_unit_test(test_token_says_which_topics_its_client_may_use),

@@ -400,6 +400,7 @@ void converse_with(const struct setting *setting, const char *const *lines)
     world_init_with(&talk->world, setting->workers, talk->options,
                     talk->store ? &talk->store->store : NULL);
     talk->setting = setting;
+    talk->world.wall_ahead = setting->wall_ahead;
     set_users(talk->world.config, setting->users);
     set_secret(talk->world.config, setting->secret);
     for (unsigned i = 0; i < setting->workers; i++) { /* which have seen the configuration before */

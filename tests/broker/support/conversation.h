@@ -40,6 +40,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 /* Runs the conversation against a broker of one worker, whose configuration has these lines (NULL:
  * none) beside a listener for anybody. Ends the test, with both sides in hexadecimal, at a line
@@ -49,10 +50,11 @@ void converse(const char *options, const char *const *lines);
 struct setting {
     const char *options; /* as for converse() */
     unsigned workers;
-    bool store;         /* a fault store, which holds what it is given; else the memory store */
-    bool late;          /* and nothing waits for it (`durability interval`) */
-    const char *users;  /* the password file of the listener; NULL: none */
-    const char *secret; /* of tokens; NULL: none are taken */
+    bool store;          /* a fault store, which holds what it is given; else the memory store */
+    bool late;           /* and nothing waits for it (`durability interval`) */
+    const char *users;   /* the password file of the listener; NULL: none */
+    uint64_t wall_ahead; /* milliseconds by which the machine's clock differs from the workers' */
+    const char *secret;  /* of tokens; NULL: none are taken */
     const char *reloaded_secret;
     const char *identity; /* what the certificate of everybody says; NULL: none */
     const char *reloaded; /* its options after "=reload" */

@@ -33,6 +33,13 @@ static void no_chance(void *bytes, size_t len)
     }
 }
 
+static const struct world *latest; /* whose clock it is */
+
+static uint64_t wall_clock(void)
+{
+    return latest->now + latest->wall_ahead;
+}
+
 static void wake(void *ctx)
 {
     atomic_store((atomic_bool *)ctx, true);
@@ -46,11 +53,14 @@ void world_init(struct world *world, unsigned workers, const char *options)
 static void start(struct world *world, unsigned workers, struct store *store, uint64_t now)
 {
     world->now = now;
+    latest = world;
     chance = 88172645463325252u;
-    world->broker = broker_new(
-        world->config, workers,
-        &(struct broker_env){
-            .random = no_chance, .now = world->now, .version = "test", .store = store });
+    world->broker = broker_new(world->config, workers,
+                               &(struct broker_env){ .random = no_chance,
+                                                     .now = world->now,
+                                                     .version = "test",
+                                                     .wall_clock = wall_clock,
+                                                     .store = store });
     world->woken = calloc(workers, sizeof *world->woken);
     assert_non_null(world->woken);
     for (unsigned i = 0; i < workers; i++)

@@ -17,6 +17,7 @@ struct world {
     struct config *config;
     const char *options; /* of a guarded world */
     uint64_t now;
+    uint64_t wall_ahead;  /* milliseconds by which the machine's clock differs, modulo 2^64 */
     bool threaded;        /* each worker has a thread that turns it: helpers neither run nor wait */
     atomic_bool *woken;   /* one per worker */
     atomic_uint received; /* PUBLISH packets of all peers */
