@@ -249,12 +249,12 @@ int lmdb_store_open(const struct lmdb_store_options *options, struct store **ret
     return 0;
 }
 
-void lmdb_store_start(struct store *base, void (*wake)(void *ctx, unsigned worker), void *ctx)
+void lmdb_store_start(struct store *store, void (*wake)(void *ctx, unsigned worker), void *ctx)
 {
-    struct lmdb_store *store = lmdb_of(base);
-    CHECK(store->loaded && !store->started);
-    store->wake = wake;
-    store->wake_ctx = ctx;
-    CHECK(pthread_create(&store->thread, NULL, writer_run, store) == 0);
-    store->started = true;
+    struct lmdb_store *lmdb = lmdb_of(store);
+    CHECK(lmdb->loaded && !lmdb->started);
+    lmdb->wake = wake;
+    lmdb->wake_ctx = ctx;
+    CHECK(pthread_create(&lmdb->thread, NULL, writer_run, lmdb) == 0);
+    lmdb->started = true;
 }

@@ -72,14 +72,12 @@ static int lock_folder(struct lmdb_store *store)
 
 int folder_open(struct lmdb_store *store)
 {
-    int rc = 0;
     store->folder = store->lock_file = -1;
-    if (mkdir(store->path, 0700) < 0 && errno != EEXIST)
-        rc = -errno;
-    else if ((store->folder = open(store->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0)
-        rc = -errno;
-    else
-        rc = lock_folder(store);
+    int rc = mkdir(store->path, 0700) < 0 && errno != EEXIST ? -errno : 0;
+    if (rc == 0) {
+        store->folder = open(store->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        rc = store->folder < 0 ? -errno : lock_folder(store);
+    }
     if (rc == 0)
         return 0;
     if (rc != -EBUSY)
@@ -155,7 +153,7 @@ bool folder_is_low(struct lmdb_store *store, uint64_t now)
 static int read_meta(struct lmdb_store *store)
 {
     MDB_txn *txn;
-    struct span body;
+    struct span body = { .len = 0 };
     int rc = mdb_txn_begin(store->env, NULL, MDB_RDONLY, &txn);
     if (rc)
         return store_error(rc);

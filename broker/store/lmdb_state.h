@@ -237,8 +237,8 @@ void acklog_done(struct lmdb_store *store);
 
 /* ---- lmdb_load.c, lmdb_writer.c ---- */
 
-int lmdb_load(struct store *store, const struct store_loader *loader, void *ctx);
-void *writer_run(void *store);
+int lmdb_load(struct store *base, const struct store_loader *loader, void *ctx);
+void *writer_run(void *ctx); /* of the store */
 /* Commits what was submitted after the writer's end, on the thread that frees the store. */
 void writer_finish(struct lmdb_store *store);
 void tombstone_add(struct lmdb_store *store, const uint8_t *hash, uint64_t number, uint64_t since);

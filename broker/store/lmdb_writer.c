@@ -119,15 +119,14 @@ static void take(struct lmdb_store *store)
 static void lane_finish(struct lane *lane, uint64_t upto, bool failed)
 {
     pthread_mutex_lock(&lane->lock);
-    struct lane_range *last = lane->count ? &lane->ranges[lane->count - 1] : NULL;
-    if (last && last->failed == failed) {
-        last->upto = upto;
+    if (lane->count == lane->room) {
+        lane->room = lane->room ? lane->room * 2 : 4;
+        lane->ranges = realloc(lane->ranges, lane->room * sizeof *lane->ranges);
+    }
+    CHECK(lane->ranges);
+    if (lane->count && lane->ranges[lane->count - 1].failed == failed) {
+        lane->ranges[lane->count - 1].upto = upto;
     } else {
-        if (lane->count == lane->room) {
-            lane->room = lane->room ? lane->room * 2 : 4;
-            lane->ranges = realloc(lane->ranges, lane->room * sizeof *lane->ranges);
-            CHECK(lane->ranges);
-        }
         lane->ranges[lane->count++] = (struct lane_range){ .upto = upto, .failed = failed };
     }
     atomic_store_explicit(&lane->finished, upto, memory_order_release);

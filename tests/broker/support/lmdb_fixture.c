@@ -252,7 +252,7 @@ void lmdb_add(struct lmdb_fixture *f, unsigned worker, const struct store_op *op
     }
     batch->ops[batch->count++] = *op;
     batch->bytes += sizeof *op + op->record_len;
-    if (op->kind == STORE_MESSAGE)
+    if (op->kind == STORE_MESSAGE && op->message)
         batch->bytes += message_size(op->message);
 }
 
