@@ -199,6 +199,18 @@ uint64_t durable_retained(struct worker *worker, struct message *message, uint64
                                                     .message = message_ref(message) });
 }
 
+void durable_retained_expired(struct worker *worker, struct span topic, uint64_t number)
+{
+    if (!worker->broker->store->keeps)
+        return;
+    struct message *cleared = message_from_parts(
+        &(struct message_parts){ .topic = topic, .retain = true });
+    if (cleared)
+        worker_store_late(
+            worker,
+            &(struct store_op){ .kind = STORE_RETAINED, .number = number, .message = cleared });
+}
+
 /* ---- delivered ---- */
 
 void durable_record_done(struct worker *worker, uint32_t slot, struct delivery *delivery)

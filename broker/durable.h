@@ -42,6 +42,9 @@ uint64_t durable_message(struct worker *worker, struct message *message, bool un
  * with this one receiver. Without memory it does not survive. */
 void durable_adopt(struct worker *worker, const struct session *session, struct delivery *delivery);
 uint64_t durable_retained(struct worker *worker, struct message *message, uint64_t number);
+/* The retained message of a topic has expired: nobody waits for that, and without memory the next
+ * start removes it. */
+void durable_retained_expired(struct worker *worker, struct span topic, uint64_t number);
 
 /* The delivery leaves its session, or the queue of its group, for good: `slot` (a session's own
  * deliveries; a shared one's is its group's) needs its message no more. Late, and once: takes

@@ -191,6 +191,14 @@ void retained_expire_at(struct worker *worker, uint64_t when)
     wheel_set(&worker->wheel, timer, when);
 }
 
+/* A change like any other, under the shard's lock. */
+static void record_expired(struct worker *worker, const struct message *message)
+{
+    _Atomic uint64_t *feed = &worker->broker->retained->feed;
+    uint64_t number = atomic_fetch_add_explicit(feed, 1, memory_order_relaxed) + 1;
+    durable_retained_expired(worker, message_topic(message), number);
+}
+
 /* Up to one slice of the shard whose turn it is. Returns how much work it was. */
 static size_t expire_slice(struct worker *worker, uint64_t now)
 {
@@ -200,7 +208,7 @@ static size_t expire_slice(struct worker *worker, uint64_t now)
     size_t count = 0;
     lock_take(&shard->lock, RANK_RETAINED);
     while (count < SLICE && (gone[count] = topic_map_take_due(shard->map, now)))
-        count++;
+        record_expired(worker, gone[count++]);
     uint64_t next = topic_map_next_due(shard->map);
     lock_drop(&shard->lock, RANK_RETAINED);
     for (size_t i = 0; i < count; i++)
@@ -340,11 +348,15 @@ static void offer_slice(struct worker *worker, const struct retained_job *job, s
     }
 }
 
-static void remove_expired(struct retained *retained, struct retained_shard *shard,
+static void remove_expired(struct worker *worker, struct retained_shard *shard,
                            const struct slice *slice)
 {
-    for (size_t i = 0; i < slice->expired_count; i++)
-        forget(retained, topic_map_remove(shard->map, message_topic(slice->expired[i])));
+    for (size_t i = 0; i < slice->expired_count; i++) {
+        struct message *message = slice->expired[i];
+        record_expired(worker, message);
+        (void)topic_map_remove(shard->map, message_topic(message));
+        forget(worker->broker->retained, message);
+    }
 }
 
 /* One slice of one shard. Returns how much work it was. */
@@ -366,7 +378,7 @@ static size_t run_slice(struct worker *worker, struct retained_job *job, size_t 
 
     lock_take(&shard->lock, RANK_RETAINED);
     enum topic_scan_end end = topic_map_scan(shard->map, &scan, &job->cursor);
-    remove_expired(retained, shard, &slice);
+    remove_expired(worker, shard, &slice);
     worker_take_in(worker);
     lock_drop(&shard->lock, RANK_RETAINED);
 

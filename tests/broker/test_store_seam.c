@@ -432,6 +432,63 @@ static void test_store_behind_leaves_publishers_unread_and_nobody_else(void **st
                   "w< d0 00", "w-", "*caught up", "a-", "b-");
 }
 
+/* ---- what expires ---- */
+
+static bool count_retained(void *ctx, struct message *message, uint64_t number)
+{
+    (void)number;
+    *(unsigned *)ctx += message->payload_len >
+                        0; /* one that was cleared may be known for a while */
+    return true;
+}
+
+static bool loaded_all(void *ctx)
+{
+    (void)ctx;
+    return true;
+}
+
+static unsigned retained_on_disk(struct fault_store *fault)
+{
+    static const struct store_loader loader = { .retained = count_retained, .end = loaded_all };
+    unsigned count = 0;
+    assert_int_equal(fault->store.ops->load(&fault->store, &loader, &count), 0);
+    return count;
+}
+
+/* Found by the timer, or by a subscriber before: else the disk would fill with what nobody gets. */
+static void test_store_expired_retained_messages_are_removed_there_too(void **state)
+{
+    (void)state;
+    struct fault_store *fault = fault_store_new();
+    struct world world = { 0 };
+    struct peer peer = { 0 };
+    world_init_with(&world, 1, "sys_interval 0\n", &fault->store);
+    fault->broker = world.broker;
+    fault_store_go_on(fault);
+    peer_connect(&peer, &world, "peer", &(struct connect_options){ .worker = 0 });
+    peer_feed(&peer, span_of("\x31\x0c\0\3a/b\5\2\0\0\0\xa"
+                             "x",
+                             14));
+    peer_feed(&peer, span_of("\x31\x0c\0\3a/c\5\2\0\0\0\xa"
+                             "x",
+                             14));
+    peer_feed(&peer, span_of("\x31\x0c\0\3a/d\5\2\0\0\0\x14"
+                             "x",
+                             14));
+    world_run(&world);
+    assert_int_equal(retained_on_disk(fault), 3);
+    world.now += 10000;
+    peer_subscribe(&peer, "a/b", 0, 0);
+    assert_int_equal(peer_unseen(&peer), 0);
+    assert_int_equal(retained_on_disk(fault), 2);
+    world_pass(&world, 0);
+    assert_int_equal(retained_on_disk(fault), 1);
+    peer_done(&peer);
+    world_done(&world);
+    fault_store_free(fault);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -478,6 +535,7 @@ int main(void)
         cmocka_unit_test(
             test_store_late_clients_that_publish_to_each_other_unread_go_on_with_the_store),
         cmocka_unit_test(test_store_behind_leaves_publishers_unread_and_nobody_else),
+        cmocka_unit_test(test_store_expired_retained_messages_are_removed_there_too),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
