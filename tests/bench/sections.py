@@ -79,6 +79,8 @@ def crossing(bench, broker, arguments):
         with profile.recorded(bench.folder, running.pid) as recorded:
             bench.run(running, arguments)
     shares = recorded.shares("sym")
+    if not shares:
+        return "no profile"
     locks = sum(share for share, name in shares if LOCKING.search(name))
     memory = sum(share for share, name in shares if FREEING.search(name))
     return f"locks and wake-ups {locks:.1f} %, allocating and freeing {memory:.1f} %"
