@@ -273,3 +273,38 @@ def test_every_answer_is_mosquittos(name):
         assert name == "nothing" or any(write and read for write, read in there.values())
         for client, expected in there.items():
             assert here[client] == expected, (client, here[client], expected)
+
+
+# ---- a restart ----
+
+@noctule_only
+@cases(how=("same", "stricter"), workers=(1, 2))
+def test_sessions_keep_their_owner_over_a_restart(how, workers):
+    """What comes for a session while its client is away is for the user that it belongs to, also
+    when the broker has been started since; and what waits is looked at again under new rules."""
+    rules = "user ann\ntopic #\nuser bob\ntopic read house/+\n"
+    with guarded(rules, workers=workers) as broker:
+        with wire.connected(broker.tcp, "bob", clean=False, username="bob") as bob:
+            bob.subscribe("#", "house/hall", "$share/g/+/+", qos=1)
+        broker.stop()
+        if how == "stricter":
+            write_rules("user ann\ntopic #\nuser bob\ntopic read house/hall\n")
+        broker.start()
+        with connect(broker, "ann") as ann:
+            for topic in ("house/hall", "secret", "house/cellar", "house/a/b"):
+                ann.publish(topic, topic, qos=1)
+        broker.stop()
+        write_rules("user ann\ntopic #\nuser bob\ntopic read house/cellar\n" if how == "stricter"
+                    else rules)
+        broker.start()
+        with wire.Client(broker.tcp, client_id="bob") as bob:
+            assert bob.connect(clean=False, username="bob").session_present
+            bob.ping()
+            got = sorted(packet.topic for packet in bob.inbox if packet.kind == wire.PUBLISH)
+            shared = ["house/cellar", "house/hall"]  # of the group, which waits for its member
+            assert got == (["house/cellar"] if how == "stricter" else sorted(shared * 2)), got
+            with connect(broker, "ann") as ann:
+                ann.publish("secret", "x", qos=1)
+            bob.ping()
+            assert not any(packet.kind == wire.PUBLISH and packet.topic == "secret"
+                           for packet in bob.inbox)
