@@ -5,6 +5,7 @@
  */
 #include "broker/message.h"
 
+#include "broker/auth/author.h"
 #include "broker/err.h"
 #include "broker/slab.h"
 #include "broker/store/store.h"
@@ -80,6 +81,7 @@ static inline struct message *make(const struct message_parts *parts, size_t for
     message->retain = parts->retain;
     message->waits = false;
     message->stored = NULL;
+    message->author = NULL;
     message->head_len = (uint8_t)put_head(message->bytes, parts->qos, body_len, topic_len);
     put_body(message->bytes + message->head_len, parts);
     count(message, 1);
@@ -186,6 +188,7 @@ void message_unref(struct message *message)
     if (!message->waits)
         count(message, UINT64_MAX);
     stored_free(message->stored);
+    author_unref(message->author);
     slab_free(message, message->size);
 }
 

@@ -12,6 +12,7 @@
 
 #include <stdatomic.h>
 
+struct author;
 struct stored;
 
 struct message {
@@ -26,8 +27,9 @@ struct message {
     bool retain;          /* (i) as published */
     bool waits;           /* a will that is not sent: not in message_count(); whoever holds it */
     struct stored
-        *stored;     /* (i) once it is offered: who must get it (store/store.h); owned, NULL */
-    uint8_t bytes[]; /* (i) */
+        *stored; /* (i) once it is offered: who must get it (store/store.h); owned, NULL */
+    struct author *author; /* (i) once it is retained: who has published it; owned, NULL */
+    uint8_t bytes[];       /* (i) */
 };
 
 /* What a message is made of. */

@@ -8,6 +8,7 @@
 #include "broker/retained.h"
 
 #include "broker/auth/access.h"
+#include "broker/auth/author.h"
 #include "broker/broker_state.h"
 #include "broker/conn_state.h"
 #include "broker/durable.h"
@@ -332,11 +333,22 @@ static size_t room_of(const struct worker *worker, const struct session *session
     return room < SLICE ? room : SLICE;
 }
 
+/* Whether whoever has published it may no longer do so. */
+static bool is_disowned(const struct worker *worker, const struct message *message)
+{
+    return worker->guarded && worker->config->check_retain_source && message->author &&
+           !author_may_publish(worker, message->author, message_topic(message));
+}
+
 static void offer_slice(struct worker *worker, const struct retained_job *job, struct slice *slice,
                         uint64_t now)
 {
     for (size_t i = 0; i < slice->count; i++) {
         struct message *message = slice->found[i];
+        if (is_disowned(worker, message)) {
+            message_unref(message);
+            continue;
+        }
         struct delivery delivery = { .message = message,
                                      .sub_id = job->sub_id,
                                      .qos = message->qos < job->qos ? message->qos : job->qos,

@@ -7,6 +7,7 @@
 #include "broker/router.h"
 
 #include "broker/auth/access.h"
+#include "broker/auth/author.h"
 #include "broker/brake.h"
 #include "broker/broker_state.h"
 #include "broker/durable.h"
@@ -345,6 +346,8 @@ static uint32_t route_retained(struct worker *worker, struct route *route)
     struct retained *retained = worker->broker->retained;
     struct mails own = { 0 };
     struct message *message = message_ref(route->message);
+    if (worker->guarded && route->publisher && !message->author)
+        message->author = author_of((struct session *)route->publisher);
     struct retained_shard *shard = retained_lock(retained, message_topic(message));
     uint64_t number = retained_set(retained, shard, message);
     if (number && message->expires)

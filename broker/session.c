@@ -6,6 +6,7 @@
 #include "broker/session.h"
 
 #include "broker/auth/access.h"
+#include "broker/auth/author.h"
 #include "broker/brake.h"
 #include "broker/broker_state.h"
 #include "broker/conn_state.h"
@@ -53,6 +54,7 @@ void session_free(struct session *session)
     free(session->qos2_ids);
     free(session->client_id);
     principal_unref(session->principal);
+    author_unref(session->author);
     free(session);
 }
 

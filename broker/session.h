@@ -15,6 +15,7 @@
 
 struct conn;
 struct session_record;
+struct author;
 struct membership;
 struct principal;
 struct worker;
@@ -86,9 +87,10 @@ struct session {
     uint64_t refused;           /* (o) publishes refused */
 
     struct principal *principal; /* (o) whom it belongs to, one reference */
-    struct list worker_node;     /* (o) in worker.sessions or worker.stale */
-    uint32_t rules;              /* (o) number of those under which its filters are marked */
-    uint32_t decided;            /* (o) how many filters are marked under the worker's rules */
+    struct author *author;   /* (o) the same, as the author of retained messages; NULL: of none */
+    struct list worker_node; /* (o) in worker.sessions or worker.stale */
+    uint32_t rules;          /* (o) number of those under which its filters are marked */
+    uint32_t decided;        /* (o) how many filters are marked under the worker's rules */
 
     struct list retained_jobs; /* (o) retained messages still to be fetched, see retained.h */
     struct list claims;        /* (o) CONNECTs that wait for this session, struct claim */

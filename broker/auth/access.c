@@ -5,6 +5,7 @@
  */
 #include "broker/auth/access.h"
 
+#include "broker/auth/author.h"
 #include "broker/broker_state.h"
 #include "broker/conn_state.h"
 #include "broker/log.h"
@@ -242,6 +243,10 @@ static bool is_same(const struct principal *a, const struct principal *b)
 void access_become(struct worker *worker, struct session *session, struct principal *principal)
 {
     bool same = is_same(session->principal, principal);
+    if (!same) {
+        author_unref(session->author);
+        session->author = NULL;
+    }
     principal_unref(session->principal);
     session->principal = principal;
     if (!same) {

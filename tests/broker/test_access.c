@@ -255,6 +255,26 @@ static void test_retained_messages_obey_the_rules_too(void **state)
     assert_int_equal(peer_unseen(&f->ann), 2);
 }
 
+static void test_retained_message_goes_with_the_right_to_publish_it(void **state)
+{
+    struct fixture *f = *state;
+    connect_both(f);
+    peer_publish(&f->ann, "a/x", "r", 1, true);
+    peer_publish(&f->ann, "a/y", "r", 1, true);
+    peer_disconnect(&f->ann);
+    world_reload_rules(&f->world, "user ann\ntopic write a/y\nuser bob\ntopic read a/#\n");
+    peer_subscribe(&f->bob, "a/#", 0, 0);
+    expect_message(&f->bob, "a/y");
+    expect_message(&f->bob, NULL);
+    f->world.options = "sys_interval 0\ncheck_retain_source false\n";
+    world_reload_rules(&f->world, "user ann\ntopic write a/y\nuser bob\ntopic read a/#\n");
+    peer_subscribe(&f->bob, "a/x", 0, 0);
+    expect_message(&f->bob, "a/x");
+    peer_connect(&f->ann, &f->world, "ann-1", &(struct connect_options){ .user = "bob" });
+    peer_subscribe(&f->ann, "a/x", 0, 0);
+    expect_message(&f->ann, "a/x");
+}
+
 static void test_subscription_is_refused_where_nothing_is_allowed_if_asked_for(void **state)
 {
     struct fixture *f = *state;
@@ -508,6 +528,7 @@ int main(void)
         TEST(test_an_open_subscription_is_not_asked_about_again),
         TEST(test_a_filter_of_which_nothing_may_be_read_matches_nothing),
         TEST(test_retained_messages_obey_the_rules_too),
+        TEST(test_retained_message_goes_with_the_right_to_publish_it),
         TEST(test_subscription_is_refused_where_nothing_is_allowed_if_asked_for),
         TEST(test_reload_holds_for_those_who_are_connected),
         TEST(test_reload_is_not_outrun_by_messages),

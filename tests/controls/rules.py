@@ -295,6 +295,11 @@ RULES = {
         "        if (job->ask)",
         "        if (false)",
         "access:retained"),
+    "a retained message goes with its author's right": unit(
+        "broker/retained.c",
+        "        if (is_disowned(worker, message)) {",
+        "        if (false && is_disowned(worker, message)) {",
+        "access:retained_message_goes"),
     "new rules mark every filter anew": unit(
         "broker/auth/access.c",
         "        CONTAINER_OF(node, struct session, worker_node)->decided = 0;",
