@@ -50,23 +50,32 @@ static void as_published(const struct config *config, struct delivery *delivery)
     };
 }
 
+/* The filter of the group, decided for this member once under these rules. */
+static void decide(const struct worker *worker, struct membership *member,
+                   const struct acl_client *client)
+{
+    const struct group *group = member->group;
+    struct span name, filter;
+    CHECK(mqtt_share_split(span_of(group->share_filter, group->share_filter_len), &name, &filter));
+    member->verdict = (uint8_t)acl_allows_filter(access_rules(worker, member->principal), client,
+                                                 ACL_READ, filter);
+    member->rules = worker->rules;
+}
+
 /* Whether a member that has not left may read the message, under the rules that hold here. */
 static bool may_read(const struct worker *worker, struct membership *member,
                      const struct message *message)
 {
-    const struct group *group = member->group;
-    const struct acl *rules = access_rules(worker, member->principal);
+    bool decided = member->rules == worker->rules;
+    if (decided && member->verdict != ACL_SOME)
+        return member->verdict == ACL_EVERYTHING;
     struct acl_client client = access_client(member->principal, session_client_id(member->session));
-    if (member->rules != worker->rules) {
-        struct span name, filter;
-        CHECK(mqtt_share_split(span_of(group->share_filter, group->share_filter_len), &name,
-                               &filter));
-        member->verdict = (uint8_t)acl_allows_filter(rules, &client, ACL_READ, filter);
-        member->rules = worker->rules;
-    }
+    if (!decided)
+        decide(worker, member, &client);
     if (member->verdict != ACL_SOME)
         return member->verdict == ACL_EVERYTHING;
-    return acl_allows(rules, &client, ACL_READ, message_topic(message));
+    return acl_allows(access_rules(worker, member->principal), &client, ACL_READ,
+                      message_topic(message));
 }
 
 __attribute__((noinline)) static struct membership *pick_reader(const struct worker *worker,

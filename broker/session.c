@@ -84,7 +84,7 @@ bool session_can_drain(const struct session *session)
 __attribute__((noinline)) static bool deny(struct worker *worker, struct session *session,
                                            struct delivery *delivery)
 {
-    if (delivery->flags & DELIVERY_SHARED || access_is_open(worker, session, delivery))
+    if (delivery->flags & DELIVERY_SHARED)
         return false;
     if (access_may(worker, session, ACL_READ, message_topic(delivery->message))) {
         delivery->flags &= (uint8_t)~DELIVERY_ASK;
@@ -108,7 +108,8 @@ static void crowded(struct worker *worker, struct session *session, uint64_t now
 void session_offer(struct worker *worker, struct session *session, struct delivery *delivery,
                    uint64_t now)
 {
-    if (worker->guarded && deny(worker, session, delivery))
+    if (worker->guarded && !access_is_open(worker, session, delivery) &&
+        deny(worker, session, delivery))
         return;
     bool offline = !session->conn;
     if (delivery->flags & DELIVERY_SHARED)

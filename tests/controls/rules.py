@@ -307,8 +307,8 @@ RULES = {
         "access:reload_holds"),
     "until then each message is asked about": unit(
         "broker/session.c",
-        "delivery->flags & DELIVERY_SHARED || access_is_open(worker, session, delivery)",
-        "!(delivery->flags & DELIVERY_ASK)",
+        "!access_is_open(worker, session, delivery)",
+        "delivery->flags & DELIVERY_ASK",
         "access:outrun"),
     "another user is asked about all": unit(
         "broker/auth/access.c",
@@ -337,8 +337,8 @@ RULES = {
         "access:group_chooses"),
     "a group decides anew under new rules": unit(
         "broker/group.c",
-        "    if (member->rules != worker->rules) {",
-        "    if (member->rules == ACCESS_UNDECIDED) {",
+        "    bool decided = member->rules == worker->rules;",
+        "    bool decided = member->rules != ACCESS_UNDECIDED;",
         "access:group_takes"),
     "a filter is open only where nothing is denied": unit(
         "broker/auth/acl.c",
