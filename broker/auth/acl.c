@@ -121,16 +121,19 @@ static struct acl_section *section_new(struct span user)
     return section;
 }
 
+static struct acl_section *nameless(struct acl_section **section)
+{
+    if (!*section)
+        *section = section_new((struct span){ 0 });
+    return *section;
+}
+
 static struct acl_section *section_for(struct acl *acl, const struct acl_rule_source *source)
 {
-    struct acl_section **alone = source->pattern      ? &acl->patterns
-                                 : !source->user.data ? &acl->anonymous
-                                                      : NULL;
-    if (alone) {
-        if (!*alone)
-            *alone = section_new((struct span){ 0 });
-        return *alone;
-    }
+    if (source->pattern)
+        return nameless(&acl->patterns);
+    if (!source->user.data)
+        return nameless(&acl->anonymous);
     struct acl_section *section = find_user(acl, source->user);
     if (section)
         return section;

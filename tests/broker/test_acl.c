@@ -178,7 +178,7 @@ static void test_many_rules_say_the_same_as_few(void **state)
                         : i % 2 ? "deny"
                                 : "write",
                         i);
-    len += snprintf(text + len, sizeof text - (size_t)len, "topic +/+/x\ntopic deny a/1/+/no\n");
+    (void)snprintf(text + len, sizeof text - (size_t)len, "topic +/+/x\ntopic deny a/1/+/no\n");
     struct acl *acl = rules(text);
     assert_string_equal(may(acl, NULL, "a/1/y"), "r-");
     assert_string_equal(may(acl, NULL, "a/1/x"), "rw");
@@ -378,7 +378,7 @@ static void test_rules_by_chance_say_what_the_model_says(void **state)
     assert_true(topic_count > 50 && topic_count < TOPICS);
     assert_true(filter_count > 100 && filter_count < FILTERS);
     for (unsigned round = 0; round < 3000; round++) {
-        struct model_rule list[8];
+        struct model_rule list[8] = { 0 };
         char text[4096];
         bool allowed[TOPICS];
         unsigned count = draw_rules(list, round % 2 ? REPEATED : 1, text, sizeof text);
@@ -418,8 +418,8 @@ static void expect_problems(const char *text, size_t len, const char *expected, 
     problems_done(&problems);
 }
 
-#define WRONG(text, expected) expect_problems(text, sizeof text - 1, expected, false)
-#define ODD(text, expected)   expect_problems(text, sizeof text - 1, expected, true)
+#define WRONG(text, expected) expect_problems(text, sizeof(text) - 1, expected, false)
+#define ODD(text, expected)   expect_problems(text, sizeof(text) - 1, expected, true)
 
 static void test_all_mistakes_are_named_with_their_line(void **state)
 {
