@@ -115,6 +115,15 @@ static bool take_switches(struct request *request, const char *letters)
     return true;
 }
 
+/* More would be refused when the file is read. */
+static bool rounds_allowed(const struct request *request)
+{
+    if (request->kind != PASSWORD_ARGON2ID || request->rounds <= PASSWORD_ARGON2_ROUNDS_MAX)
+        return true;
+    complain("-I for argon2id is at most %d", PASSWORD_ARGON2_ROUNDS_MAX);
+    return false;
+}
+
 static bool fits_together(const struct request *request, int words)
 {
     int wanted = request->upgrade ? 1 : request->batch ? 3 : 2;
@@ -160,7 +169,7 @@ static bool parse(struct request *request, int argc, char *const argv[])
     request->file = words[0];
     request->user = words[1];
     request->password = words[2];
-    return fits_together(request, count);
+    return fits_together(request, count) && rounds_allowed(request);
 }
 
 static bool check_user(const char *user)

@@ -18,7 +18,6 @@
 
 enum {
     ROUNDS_MAX = 10000000,
-    ARGON2_ROUNDS_MAX = 1000,
     ARGON2_MEMORY_MAX = 1024 * 1024, /* KiB */
     ARGON2_LANES_MAX = 64,
     DIGEST_LEAST = 16,
@@ -108,7 +107,8 @@ static const char *read_argon2_cost(struct span *text, struct password_hash *has
         return "does not read $argon2id$v=19$m=...,t=...,p=...$salt$digest";
     if (!read_number(span_of(memory.data + 2, memory.len - 2), ARGON2_MEMORY_MAX, &hash->memory))
         return "wants more memory than 1 GiB (m=1048576)";
-    if (!read_number(span_of(rounds.data + 2, rounds.len - 2), ARGON2_ROUNDS_MAX, &hash->rounds))
+    if (!read_number(span_of(rounds.data + 2, rounds.len - 2), PASSWORD_ARGON2_ROUNDS_MAX,
+                     &hash->rounds))
         return "wants more than 1000 rounds (t)";
     if (!read_number(span_of(lanes.data + 2, lanes.len - 2), ARGON2_LANES_MAX, &number))
         return "wants more than 64 lanes (p)";

@@ -23,6 +23,7 @@ enum password_kind { PASSWORD_SHA512, PASSWORD_PBKDF2, PASSWORD_ARGON2ID };
 enum {
     PASSWORD_SALT_MAX = 64,
     PASSWORD_DIGEST_MAX = 64,
+    PASSWORD_ARGON2_ROUNDS_MAX = 1000,
     PASSWORD_TEXT_MAX = 320, /* of a stored password that was made here */
 };
 

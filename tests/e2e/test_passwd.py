@@ -192,6 +192,7 @@ def test_what_cannot_be_done_is_said_and_changes_nothing():
             (["-c", "-b", path, "alice"], 2, "FILE USER PASSWORD"),
             (["-c", "-D", path, "alice"], 2, "only one of"),
             (["-H", "md5", "-c", path, "alice"], 2, "argon2id"),
+            (["-I", "1001", "-c", "-b", path, "alice", "a"], 2, "at most 1000"),
             (["-x", path, "alice"], 2, "no option -x"),
             ([], 2, "Usage")):
         done = passwd(*arguments, check=False)
