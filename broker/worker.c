@@ -24,6 +24,7 @@
 
 enum {
     BURY_SLICE = 4096,     /* deliveries freed a turn */
+    BATCH_ROOM_MIN = 16,   /* operations */
     ENTRY_OVERHEAD = 64,   /* bytes of memory of a queued message beside its own */
     MAILBOX_FULL = 65536,  /* mails at which those who post leave their publishers unread */
     MAILBOX_EMPTY = 8192,  /* and at which they go on */
@@ -64,6 +65,7 @@ struct worker *worker_new(struct broker *broker, unsigned index, uint64_t now)
     list_init(&worker->fences);
     list_init(&worker->sent);
     worker->sent_timer.fire = sent_timer;
+    worker->batch_room = BATCH_ROOM_MIN;
     late_init(worker);
     worker->matches = match_cache_new(broker->seed);
     return worker;
@@ -505,7 +507,7 @@ static struct store_batch *record(struct worker *worker, const struct store_op *
     }
     struct store_batch *batch = worker->batch;
     if (batch->count == batch->room) {
-        batch->room = batch->room ? batch->room * 2 : 16;
+        batch->room = batch->room ? batch->room * 2 : worker->batch_room;
         batch->ops = realloc(batch->ops, batch->room * sizeof *batch->ops);
         CHECK(batch->ops);
     }
@@ -540,6 +542,7 @@ void worker_submit(struct worker *worker)
     if (!batch)
         return;
     worker->batch = NULL;
+    worker->batch_room = batch->count < BATCH_ROOM_MIN ? BATCH_ROOM_MIN : batch->count;
     worker->submitted = batch->position;
     worker->broker->store->ops->submit(worker->broker->store, worker->index, batch);
 }

@@ -86,6 +86,7 @@ struct worker {
     uint64_t submitted, durable;   /* (o) store positions; see store/store.h */
     uint64_t awaited;              /* (o) the newest that somebody may wait for: not late */
     struct store_batch *batch;     /* (o) this turn's, NULL when empty */
+    size_t batch_room;             /* (o) operations that the next one begins with room for */
     struct late late;              /* (o) what is not durable, and since when */
     struct pending_route *pending; /* (o) a growing ring */
     size_t pending_count, pending_room, pending_head;

@@ -41,6 +41,32 @@ def test_acknowledged_is_there_after_a_restart(how, workers):
             assert sleeper.message().payload == b"value"
 
 
+@noctule_only
+@cases(how=["stop", "kill"], workers=[1, 2])
+def test_wills_and_groups_are_there_after_a_restart(how, workers):
+    """[MQTT5-3.1.2-8]: a will of a client that was connected is sent; and what a group's members had not done."""
+    with Broker("tcp", workers=workers) as broker:
+        with wire.connected(broker.tcp, "sleeper", clean=False) as sleeper:
+            sleeper.subscribe("gone/#", qos=1)
+        with wire.connected(broker.tcp, "member", clean=False) as member:
+            member.subscribe("$share/group/work/#", qos=1)
+        with wire.connected(broker.tcp, "publisher") as publisher:
+            for number in range(5):
+                publisher.publish("work/now", str(number), qos=1)
+        device = wire.connected(broker.tcp, "device", clean=False,
+                                will=wire.Will("gone/device", "yes", qos=1))
+        end(broker, how)
+        device.close()
+        broker.start()
+        with wire.Client(broker.tcp, client_id="sleeper") as sleeper:
+            assert sleeper.connect(clean=False).session_present
+            assert sleeper.message().payload == b"yes"
+            sleeper.expect_nothing()
+        with wire.Client(broker.tcp, client_id="member") as member:
+            assert member.connect(clean=False).session_present
+            assert [int(member.message().payload) for _ in range(5)] == list(range(5))
+
+
 def start_fails(options, why):
     broker = Broker("tcp", options=options)
     try:
