@@ -3,9 +3,10 @@
  * Crashes at random moments under random traffic: publishers and subscribers that keep their own
  * state, workers that are turned by chance, a store that finishes by chance. What was durable at
  * the crash goes into another broker, and everybody comes back. Then: every acknowledged message
- * has arrived, exactly once at QoS 2 and at least once at QoS 1, in the order of its publisher; a
- * retained message is the last that was acknowledged or a later one; all sessions were there; and
- * at the end nothing is left in the store that nobody waits for.
+ * has arrived, exactly once at QoS 2 and at least once at QoS 1, in the order of its publisher; no
+ * will has come more often than its client's connections have ended; a retained message is the last
+ * that was acknowledged or a later one; all sessions were there; and at the end nothing is left in
+ * the store that nobody waits for.
  *
  * A seed is a history. CRASH_SEEDS=<how many> and CRASH_FIRST=<the first> run others.
  */
@@ -21,11 +22,24 @@
 
 #include <cmocka.h>
 
-enum { CLIENTS = 11, STEPS = 3000, SEEDS = 60, QUIET_ROUNDS = 20000 };
+enum { CLIENTS = 12, STEPS = 3000, SEEDS = 60, QUIET_ROUNDS = 20000 };
 /* Publishers with a session. The other one's connections know nothing of each other: what it sends on
  * one worker may overtake what it has sent on another one. */
 enum { LASTING = 1 << 0 | 1 << 1 };
-enum who { P, Q, R, ALL2, ALL1, NARROW, CLEAN, SHARED_A, SHARED_B, SHARED_C, SHARED_CLEAN };
+enum who {
+    P,
+    Q,
+    R,
+    ALL2,
+    ALL1,
+    NARROW,
+    CLEAN,
+    SHARED_A,
+    SHARED_B,
+    SHARED_C,
+    SHARED_CLEAN,
+    MOURNER
+};
 
 static const char options[] = "listener 1883\nallow_anonymous true\nsys_interval 0\n"
                               "max_queued_messages 0\nbackpressure_timeout 3600\n";
@@ -226,13 +240,16 @@ static void check(struct history *history)
     for (enum who p = P; p <= R; p++)
         check_retained(history, &late, &clients[p]);
     steady_done(&late);
+    if (clients[MOURNER].wills > clients[Q].ends)
+        fail_msg("%u wills of %u connections that have ended", clients[MOURNER].wills,
+                 clients[Q].ends);
     pass(history, 5000);
     world_run(&history->world);
     if (model_messages(history->store->model))
         model_print(history->store->model);
     assert_int_equal(model_messages(history->store->model), 0);
     assert_int_equal(model_exchanges(history->store->model), 0);
-    assert_int_equal(model_sessions(history->store->model), 8); /* all but the clean ones */
+    assert_int_equal(model_sessions(history->store->model), 9); /* all but the clean ones */
 }
 
 /* What the disk still has for anybody. */
@@ -318,7 +335,7 @@ static void live_through(uint64_t seed, unsigned workers, bool on_disk)
 {
     static const struct steady who[CLIENTS] = {
         [P] = { .name = "p", .number = 0 },
-        [Q] = { .name = "q", .number = 1 },
+        [Q] = { .name = "q", .number = 1, .will = true },
         [R] = { .name = "r", .number = 2, .clean = true },
         [ALL2] = { .name = "a", .filter = "t/#", .granted = 2, .ordered = LASTING },
         [ALL1] = { .name = "b", .filter = "t/+", .granted = 1, .ordered = LASTING },
@@ -328,6 +345,7 @@ static void live_through(uint64_t seed, unsigned workers, bool on_disk)
         [SHARED_B] = { .name = "f", .filter = "$share/g/t/#", .granted = 2 },
         [SHARED_C] = { .name = "g", .filter = "$share/h/t/+", .granted = 1, .window = 2 },
         [SHARED_CLEAN] = { .name = "h", .filter = "$share/h/t/+", .granted = 1, .clean = true },
+        [MOURNER] = { .name = "i", .filter = "w/#", .granted = 2 },
     };
     struct history *history = calloc(1, sizeof *history);
     assert_non_null(history);

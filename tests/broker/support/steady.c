@@ -64,6 +64,17 @@ static void free_line(struct steady_line *line)
     free(line);
 }
 
+static void hang_up(struct steady *steady)
+{
+    if (steady->line) {
+        steady->line->steady = NULL;
+        steady->ends++;
+    }
+    steady->line = NULL;
+    steady->welcome = false;
+    steady->todo_count = 0;
+}
+
 void steady_reap(void)
 {
     for (struct steady_line *line = lines, *next; line; line = next) {
@@ -71,18 +82,9 @@ void steady_reap(void)
         if (!line->closing)
             continue;
         if (line->steady)
-            line->steady->line = NULL;
+            hang_up(line->steady);
         free_line(line);
     }
-}
-
-static void hang_up(struct steady *steady)
-{
-    if (steady->line)
-        steady->line->steady = NULL;
-    steady->line = NULL;
-    steady->welcome = false;
-    steady->todo_count = 0;
 }
 
 void steady_lose(struct steady *steady)
@@ -154,8 +156,8 @@ static void put_subscribe(struct steady *steady)
 void steady_connect(struct steady *steady, unsigned worker)
 {
     struct world *world = steady->world;
-    uint8_t props[16], variable[] = { 0, 4, 'M', 'Q', 'T', 'T', 5, steady->clean ? 2 : 0, 0, 0 },
-                       payload[16];
+    const uint8_t flags = (uint8_t)((steady->clean ? 0x02 : 0) | (steady->will ? 0x14 : 0));
+    uint8_t props[16], variable[] = { 0, 4, 'M', 'Q', 'T', 'T', 5, flags, 0, 0 }, payload[32];
     struct mqtt_writer p = { .out = props, .room = sizeof props },
                        c = { .out = payload, .room = sizeof payload };
     struct steady_line *line = calloc(1, sizeof *line);
@@ -176,6 +178,13 @@ void steady_connect(struct steady *steady, unsigned worker)
     if (steady->window)
         mqtt_put_number_property(&p, MQTT_PROP_RECEIVE_MAXIMUM, steady->window);
     mqtt_put_string(&c, span_str(steady->name));
+    if (steady->will) {
+        char topic[8];
+        snprintf(topic, sizeof topic, "w/%s", steady->name);
+        mqtt_put_u8(&c, 0); /* no properties */
+        mqtt_put_string(&c, span_str(topic));
+        mqtt_put_string(&c, span_str("gone"));
+    }
     put(steady, MQTT_CONNECT << 4, span_of(variable, sizeof variable), span_of(props, p.len),
         span_of(payload, c.len));
 }
@@ -246,6 +255,10 @@ static void later(struct steady *steady, uint8_t type, uint16_t id)
 
 static void take_in(struct steady *steady, const struct mqtt_publish *publish)
 {
+    if (publish->topic.data[0] == 'w') {
+        steady->wills++;
+        return;
+    }
     char text[32] = "", name = 0;
     int number = 0, qos = 0;
     assert_true(publish->payload.len < sizeof text);

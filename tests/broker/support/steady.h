@@ -30,6 +30,7 @@ struct steady {
     bool clean;
     uint16_t window;    /* receive maximum, 0: the default */
     const char *filter; /* what it subscribes to, NULL nothing */
+    bool will;          /* has one: QoS 2, topic w/<name>, no delay */
     uint8_t granted;    /* QoS of it */
     struct world *world;
 
@@ -50,6 +51,8 @@ struct steady {
     uint8_t *got[STEADY_PUBLISHERS];      /* how often each message has been received */
     int last[STEADY_PUBLISHERS][3];       /* the newest that was received, by QoS as published */
     int last_retained[STEADY_PUBLISHERS]; /* with the retain flag */
+    unsigned wills;                       /* that it has received */
+    unsigned ends;                        /* of its connections, or crashes while it had one */
     unsigned ordered; /* a bit a publisher whose messages must come in their order */
 };
 
