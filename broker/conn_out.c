@@ -673,7 +673,9 @@ size_t conn_drain(struct conn *conn, uint8_t *buf, size_t room, uint64_t now)
     w.len = drain_unfinished(conn, buf, room);
     if (!conn->unfinished)
         w.len += drain_replies(conn, buf + w.len, room - w.len);
-    if (!conn->unfinished && !conn->replies.sent && session && conn->connack_sent)
+    /* Nothing behind DISCONNECT: the will of a connection that ends may be for its own session. */
+    if (!conn->unfinished && !conn->replies.sent && session && conn->connack_sent &&
+        conn->phase == CONN_OPEN)
         drain_session(conn, session, &w, now);
     if (session && session->members)
         group_report_room(conn->worker, session, conn->window);

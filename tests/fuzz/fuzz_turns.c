@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What fuzz_conn.c leaves out: workers that are turned one by one, and a store that is late or
- * fails. Any bytes from up to four clients, in any order, with losses, choked sockets and time
+ * What fuzz_conn.c leaves out: workers that are turned one by one, a store that is late or fails,
+ * and crashes, after which another broker begins with what was durable. Any bytes from up to four clients, in any order, with losses, choked sockets and time
  * that passes. Whatever they send, what they get is a stream of packets that
  * a server may send: CONNACK first and once, nothing behind DISCONNECT, none larger than CONNECT
  * allowed. At the end everything is given back (the address sanitizer sees what is not). One thread.
@@ -23,6 +23,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 enum { CLIENTS = 4, OUT_MAX = 1u << 20, ROOM_MIN = 1024, RECORDS_MAX = 160 };
 enum action { FEED, FEED_SLOWLY, LOSE, WAIT, CHOKE, STORE, TURN, RUN };
+enum store_bits { CRASH = 4, CRASH_ALL = 8 }; /* of STORE's second byte */
 enum settings { TWO_WORKERS = 1, HOLDS = 2, STORES = 4, SMALL_ROOM = 8, SMALL_LIMITS = 16 };
 
 struct client {
@@ -127,10 +128,43 @@ static void store(struct fault_store *fault, uint8_t what)
         fault_store_complete(fault, worker, next);
 }
 
-/* One record; returns how many bytes it took, 0 at the end. */
-static size_t act(struct client *clients, struct world *world, struct fault_store *fault,
-                  struct span in)
+struct scene {
+    struct client clients[CLIENTS];
+    struct world world;
+    struct fault_store *fault; /* NULL: the memory store */
+    uint8_t settings;
+};
+
+static void begin(struct scene *scene, uint64_t now)
 {
+    world_init_again(&scene->world, scene->settings & TWO_WORKERS ? 2 : 1,
+                     scene->settings & SMALL_LIMITS
+                         ? "listener 1883\nallow_anonymous true\nmax_inflight_messages 2\n"
+                           "max_queued_messages 3\nmax_packet_size 200\nmax_topic_alias 2\n"
+                           "backpressure_timeout 1\nwrite_timeout 2\ncheck_payload_format true\n"
+                         : "listener 1883\nallow_anonymous true\n",
+                     scene->fault ? &scene->fault->store : NULL, now);
+    if (scene->fault)
+        scene->fault->broker = scene->world.broker;
+}
+
+static void crash(struct scene *scene, bool all)
+{
+    struct fault_store *old = scene->fault;
+    uint64_t now = scene->world.now;
+    scene->fault = fault_store_crash(old, all);
+    for (unsigned i = 0; i < CLIENTS; i++)
+        drop(&scene->clients[i]);
+    world_done(&scene->world);
+    fault_store_free(old);
+    begin(scene, now);
+}
+
+/* One record; returns how many bytes it took, 0 at the end. */
+static size_t act(struct scene *scene, struct span in)
+{
+    struct client *clients = scene->clients;
+    struct world *world = &scene->world;
     if (in.len < 2)
         return 0;
     struct client *client = &clients[in.data[0] & 3];
@@ -148,8 +182,10 @@ static size_t act(struct client *clients, struct world *world, struct fault_stor
     case WAIT: world_pass(world, (uint64_t)number * number * 10); return 2;
     case CHOKE: choke(client); return 1;
     case STORE:
-        if (fault)
-            store(fault, number);
+        if (scene->fault && number & CRASH)
+            crash(scene, number & CRASH_ALL);
+        else if (scene->fault)
+            store(scene->fault, number);
         return 2;
     case TURN: (void)world_turn(world, (in.data[0] >> 5) % workers); return 1;
     case RUN: world_run(world); return 1;
@@ -157,53 +193,42 @@ static size_t act(struct client *clients, struct world *world, struct fault_stor
     return 1;
 }
 
-static void play(struct client *clients, struct world *world, struct fault_store *fault,
-                 struct span in, bool holds)
+static void play(struct scene *scene, struct span in)
 {
     size_t taken;
-    for (unsigned i = 0; i < RECORDS_MAX && (taken = act(clients, world, fault, in)) > 0; i++) {
+    for (unsigned i = 0; i < RECORDS_MAX && (taken = act(scene, in)) > 0; i++) {
         in = span_of(in.data + taken, in.len - taken);
-        if (!holds) {
-            world_run(world);
-            drop_closing(clients);
+        if (!(scene->settings & HOLDS)) {
+            world_run(&scene->world);
+            drop_closing(scene->clients);
         }
     }
-    world_run(world);
-    drop_closing(clients);
+    world_run(&scene->world);
+    drop_closing(scene->clients);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     static uint8_t out[CLIENTS][OUT_MAX];
-    struct client clients[CLIENTS] = { 0 };
-    struct world world = { 0 };
-    struct fault_store *fault = NULL;
+    struct scene scene = { .fault = NULL };
     if (size == 0)
         return 0;
-    uint8_t settings = data[0];
-    if (settings & STORES)
-        fault = fault_store_new();
-    world_init_with(&world, settings & TWO_WORKERS ? 2 : 1,
-                    settings & SMALL_LIMITS
-                        ? "listener 1883\nallow_anonymous true\nmax_inflight_messages 2\n"
-                          "max_queued_messages 3\nmax_packet_size 200\nmax_topic_alias 2\n"
-                          "backpressure_timeout 1\nwrite_timeout 2\ncheck_payload_format true\n"
-                        : "listener 1883\nallow_anonymous true\n",
-                    fault ? &fault->store : NULL);
-    if (fault)
-        fault->broker = world.broker;
+    scene.settings = data[0];
+    if (scene.settings & STORES)
+        scene.fault = fault_store_new();
+    begin(&scene, (uint64_t)WORLD_BEGINS * 1000);
     for (unsigned i = 0; i < CLIENTS; i++)
-        clients[i] = (struct client){ .link.ops = &ops,
-                                      .world = &world,
-                                      .room = settings & SMALL_ROOM ? ROOM_MIN : 65536,
-                                      .out = out[i] };
-    play(clients, &world, fault, span_of(data + 1, size - 1), settings & HOLDS);
+        scene.clients[i] = (struct client){ .link.ops = &ops,
+                                            .world = &scene.world,
+                                            .room = scene.settings & SMALL_ROOM ? ROOM_MIN : 65536,
+                                            .out = out[i] };
+    play(&scene, span_of(data + 1, size - 1));
     for (unsigned i = 0; i < CLIENTS; i++)
-        drop(&clients[i]);
-    if (fault)
-        fault_store_go_on(fault); /* sessions that have ended go when the store knows it */
-    world_done(&world);
-    if (fault)
-        fault_store_free(fault);
+        drop(&scene.clients[i]);
+    if (scene.fault)
+        fault_store_go_on(scene.fault); /* sessions that have ended go when the store knows it */
+    world_done(&scene.world);
+    if (scene.fault)
+        fault_store_free(scene.fault);
     return 0;
 }
