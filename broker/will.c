@@ -37,6 +37,7 @@ static void send(struct worker *worker, struct session *session, struct message 
         session->refused++;
         log_emit(LEVEL_NOTICE, "The will of %s is not sent: it may not publish to its topic.",
                  log_quote(name, sizeof name, session->client_id, session->client_id_len));
+        message_unref(will);
         return;
     }
     log_emit(LEVEL_INFORMATION, "Sending the will of %s.",
