@@ -380,7 +380,7 @@ static void test_rules_by_chance_say_what_the_model_says(void **state)
     for (unsigned round = 0; round < 3000; round++) {
         struct model_rule list[8] = { 0 };
         char text[4096];
-        bool allowed[TOPICS];
+        bool allowed[TOPICS] = { false };
         unsigned count = draw_rules(list, round % 2 ? REPEATED : 1, text, sizeof text);
         struct acl *acl = rules(text);
         int user = 1 + (int)pick(2);
