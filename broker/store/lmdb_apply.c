@@ -401,6 +401,29 @@ static int put_all_retained(struct lmdb_store *store, MDB_txn *txn)
     return rc;
 }
 
+/* ---- whether there is anything to write ---- */
+
+static bool always(const struct store_op *op)
+{
+    (void)op;
+    return true;
+}
+
+static bool is_wanted(const struct store_op *op)
+{
+    return op->message->stored->left > 0;
+}
+
+static bool is_written(const struct store_op *op)
+{
+    return op->message->stored->written;
+}
+
+static bool is_wanted_or_written(const struct store_op *op)
+{
+    return is_wanted(op) || is_written(op);
+}
+
 /* ---- all of it ---- */
 
 /* What each kind of operation does, in the three steps; nothing when it is NULL. */
@@ -408,25 +431,35 @@ static const struct kind_row {
     void (*prepare)(struct lmdb_store *store, struct store_op *op);
     void (*plan)(struct lmdb_store *store, const struct store_op *op);
     int (*apply)(struct lmdb_store *store, MDB_txn *txn, const struct store_op *op);
+    bool (*writes)(
+        const struct store_op *op); /* needs a transaction; exchanges say it themselves */
     /* Forgotten when its batch fails. What closes something is kept, for nobody says it again; so is
      * who receives: what is acknowledged later names them. */
     bool is_new;
 } kinds[STORE_OP_KINDS + 1] = {
-    [STORE_SESSION] = { .apply = apply_session },
-    [STORE_SESSION_END] = { .prepare = prepare_session_end, .apply = apply_session_end },
-    [STORE_SUBSCRIBED] = { .apply = apply_subscribed, .is_new = true },
-    [STORE_UNSUBSCRIBED] = { .apply = apply_unsubscribed },
-    [STORE_GROUP] = { .apply = apply_group },
-    [STORE_GROUP_END] = { .apply = apply_group_end },
-    [STORE_MESSAGE] = { .prepare = prepare_routed, .plan = plan_message, .is_new = true },
-    [STORE_UNROUTED] = { .plan = plan_unrouted, .is_new = true },
-    [STORE_ROUTED] = { .prepare = prepare_routed, .plan = plan_message, .apply = apply_routed },
-    [STORE_DONE] = { .prepare = prepare_done, .apply = apply_done_op },
+    [STORE_SESSION] = { .apply = apply_session, .writes = always },
+    [STORE_SESSION_END] = { .prepare = prepare_session_end,
+                            .apply = apply_session_end,
+                            .writes = always },
+    [STORE_SUBSCRIBED] = { .apply = apply_subscribed, .writes = always, .is_new = true },
+    [STORE_UNSUBSCRIBED] = { .apply = apply_unsubscribed, .writes = always },
+    [STORE_GROUP] = { .apply = apply_group, .writes = always },
+    [STORE_GROUP_END] = { .apply = apply_group_end, .writes = always },
+    [STORE_MESSAGE] = { .prepare = prepare_routed,
+                        .plan = plan_message,
+                        .is_new = true,
+                        .writes = is_wanted },
+    [STORE_UNROUTED] = { .plan = plan_unrouted, .is_new = true, .writes = always },
+    [STORE_ROUTED] = { .prepare = prepare_routed,
+                       .plan = plan_message,
+                       .apply = apply_routed,
+                       .writes = is_wanted_or_written },
+    [STORE_DONE] = { .prepare = prepare_done, .apply = apply_done_op, .writes = is_written },
     [STORE_OUTBOUND] = { .prepare = prepare_outbound, .is_new = true },
     [STORE_OUTBOUND_END] = { .prepare = prepare_outbound_end },
     [STORE_INBOUND_QOS2] = { .prepare = prepare_inbound, .is_new = true },
     [STORE_INBOUND_RELEASE] = { .prepare = prepare_inbound_release },
-    [STORE_RETAINED] = { .plan = plan_retained, .is_new = true },
+    [STORE_RETAINED] = { .plan = plan_retained, .is_new = true, .writes = always },
 };
 
 static bool is_routing(const struct store_op *op)
@@ -484,6 +517,26 @@ void held_forget(struct lmdb_store *store)
     }
 }
 
+bool held_writes(const struct lmdb_store *store)
+{
+    for (const struct exchange *exchange = store->exchanges.dirty; exchange;
+         exchange = exchange->next_dirty)
+        if (exchange->state || exchange->on_disk)
+            return true;
+    for (const struct store_batch *batch = store->held; batch; batch = batch->next)
+        for (size_t i = 0; i < batch->count; i++)
+            if (kinds[batch->ops[i].kind].writes &&
+                kinds[batch->ops[i].kind].writes(&batch->ops[i]))
+                return true;
+    return false;
+}
+
+void held_apply_nothing(struct lmdb_store *store)
+{
+    store->put_count = store->retained_count = store->reaped = store->tombs_due = 0;
+    store->log.len = store->log.done_count = 0;
+}
+
 int held_apply(struct lmdb_store *store, MDB_txn *txn, uint64_t now)
 {
     int rc = 0;
@@ -521,6 +574,7 @@ static void confirm_gone(struct lmdb_store *store, const struct store_op *op)
     if (!stored->written || stored->left > 0)
         return;
     if (goes_at_once(store, stored)) {
+        store->soon_done++;
         store->log.live -= stored->logged;
         store->messages--;
     } else {
@@ -532,8 +586,11 @@ static void confirm_gone(struct lmdb_store *store, const struct store_op *op)
 
 static void confirm_spared(struct lmdb_store *store, const struct store_op *op)
 {
-    if (op->message->stored->left == 0)
-        atomic_fetch_add_explicit(&store->spared, 1, memory_order_relaxed);
+    store->offered++;
+    if (op->message->stored->left > 0)
+        return;
+    store->soon_done++;
+    atomic_fetch_add_explicit(&store->spared, 1, memory_order_relaxed);
 }
 
 static void confirm_put(struct lmdb_store *store, const struct message_put *put)

@@ -141,14 +141,15 @@ struct lmdb_store {
     bool awaited; /* (w) one of those that are held or have arrived is not late */
     struct store_batch *held, **held_end; /* (w) prepared, not committed */
     int count_file;                       /* (w) of the bytes that the writer has written */
-    uint64_t noted, noted_at;  /* (w) `written` is as of so many commits, and of that time */
-    uint64_t last_commit;      /* (w) */
-    uint64_t failing_since;    /* (w) 0: not */
-    uint64_t looked;           /* (w) when the disk was last looked at */
-    bool low;                  /* (w) less than min_free was left then */
-    uint64_t last_message;     /* (w) highest sequence that is on disk */
-    uint64_t messages;         /* (w) on disk */
-    struct dead_message *dead; /* (w) of them; [reap_at, reap_end) by sequence */
+    uint64_t noted, noted_at;    /* (w) `written` is as of so many commits, and of that time */
+    uint64_t last_commit;        /* (w) */
+    uint64_t failing_since;      /* (w) 0: not */
+    uint64_t looked;             /* (w) when the disk was last looked at */
+    bool low;                    /* (w) less than min_free was left then */
+    uint64_t last_message;       /* (w) highest sequence that is on disk */
+    uint64_t offered, soon_done; /* (w) of the last messages: how many were done with soon */
+    uint64_t messages;           /* (w) on disk */
+    struct dead_message *dead;   /* (w) of them; [reap_at, reap_end) by sequence */
     size_t dead_count, dead_room, reap_at, reap_end;
     size_t reaped;            /* (w) those that the transaction removes */
     struct message_put *puts; /* (w) what the transaction writes, by sequence */
@@ -204,7 +205,11 @@ bool batch_must_wait(const struct store_batch *batch);
 /* What is held has failed: what is new in it is forgotten, what it says about older things stays.
  */
 void held_forget(struct lmdb_store *store);
+/* Whether any of it must be on disk; not when the receivers of all its messages are done. */
+bool held_writes(const struct lmdb_store *store);
 int held_apply(struct lmdb_store *store, MDB_txn *txn, uint64_t now);
+/* Instead of held_apply(), when nothing is written. */
+void held_apply_nothing(struct lmdb_store *store);
 void held_confirm(struct lmdb_store *store, uint64_t now);
 void apply_done(struct lmdb_store *store);
 

@@ -22,9 +22,14 @@
 #include <unistd.h>
 
 enum {
-    RETRY_PRESET = 500,   /* milliseconds between attempts */
-    BEHIND_MIN = 200,     /* milliseconds: see behind() in lmdb.c */
-    LATE_MAX = 1000,      /* milliseconds that what nobody waits for may wait */
+    RETRY_PRESET = 500, /* milliseconds between attempts */
+    BEHIND_MIN = 200,   /* milliseconds: see behind() in lmdb.c */
+    LATE_MAX = 1000,    /* milliseconds that what nobody waits for may wait */
+    EVIDENCE_MIN = 64,  /* messages before it is known how quick receivers are */
+    EVIDENCE_MAX = 4096,
+    MOMENT = 200000, /* nanoseconds */
+    MOMENTS = 5,     /* for messages whose receivers are quick */
+    FEW_BYTES = 16384,
     FOREVER = UINT_MAX,   /* milliseconds */
     WRITTEN_EVERY = 1000, /* milliseconds between looks at what was written */
 };
@@ -379,6 +384,49 @@ static void wait_for_room(struct lmdb_store *store)
         sleep_while(store, seen, store->options.retry ? store->options.retry : RETRY_PRESET);
 }
 
+/* Whether most messages are done with soon after they came: their receivers are connected. */
+static bool receivers_are_quick(struct lmdb_store *store)
+{
+    if (store->offered > EVIDENCE_MAX) {
+        store->offered /= 2;
+        store->soon_done /= 2;
+    }
+    return store->offered >= EVIDENCE_MIN && store->soon_done >= store->offered / 4 * 3;
+}
+
+/*
+ * A moment for acknowledgements that are on their way: what they arrive for is not written, and when
+ * that is all of it there is no commit. It is shorter than a commit takes, and only for those who
+ * have used it so far. Few messages wake it up at once; many are looked at a few times.
+ */
+static void wait_for_receivers(struct lmdb_store *store)
+{
+    const struct timespec moment = { .tv_nsec = MOMENT };
+    if (!receivers_are_quick(store))
+        return;
+    for (int i = 0; i < MOMENTS && held_writes(store) && !is_stopping(store); i++) {
+        bool few = atomic_load(&store->waiting) < FEW_BYTES;
+        uint32_t seen = atomic_load(&store->signal);
+        atomic_store(&store->sleep, few ? SLEEP_UNTIL_ANY : SLEEP_NOT);
+        if (!atomic_load(&store->submitted))
+            (void)syscall(SYS_futex, &store->signal, FUTEX_WAIT_PRIVATE, seen, &moment, NULL, 0);
+        atomic_store(&store->sleep, SLEEP_NOT);
+        take(store);
+    }
+}
+
+/* Everybody is done with all of it. Returns whether that is so. */
+static bool drop_held(struct lmdb_store *store)
+{
+    if (!store->held || atomic_load(&store->state) != STORE_WRITES || held_writes(store))
+        return false;
+    uint64_t now = store->options.clock();
+    held_apply_nothing(store);
+    held_confirm(store, now);
+    finish_held(store, now);
+    return true;
+}
+
 static void write_held(struct lmdb_store *store)
 {
     if (store->options.interval && store->held)
@@ -387,6 +435,10 @@ static void write_held(struct lmdb_store *store)
         collect_more(store, store->options.clock() + LATE_MAX, SLEEP_UNTIL_AWAITED);
     if (store->options.commit_delay)
         collect_more(store, store->options.clock() + store->options.commit_delay, SLEEP_UNTIL_MUCH);
+    if (store->awaited && !store->options.interval)
+        wait_for_receivers(store);
+    if (drop_held(store))
+        return;
     uint64_t now = store->options.clock();
     int rc = commit(store, now, false);
     uint64_t end = store->options.clock();

@@ -657,6 +657,11 @@ RULES = {
         "    if (op->message->stored->left > 0)\n        plan_put(store, op, false);",
         "    plan_put(store, op, false);",
         "lmdb:never_written"),
+    "what somebody still wants is committed before it is finished": unit(
+        "broker/store/lmdb_apply.c",
+        "static bool is_wanted(const struct store_op *op)\n{\n    return op->message->stored->left > 0;",
+        "static bool is_wanted(const struct store_op *op)\n{\n    (void)op;\n    return false;",
+        "lmdb:sequence", "lmdb:grows"),
     "the highest number of a retained topic wins": unit(
         "broker/store/lmdb_apply.c",
         "    if (rc || number > put->op->number)",
