@@ -191,7 +191,15 @@ static void clear_queue(struct worker *worker, struct session *session, struct d
 }
 
 /* Unacknowledged QoS 1 messages of a group go to another member; a QoS 2 delivery that has begun
- * stays with this session [MQTT5-4.8.2-4, MQTT5-4.8.2-5]. */
+ * stays with this session [MQTT5-4.8.2-4, MQTT5-4.8.2-5]. One whose identifier only waited for the
+ * store has not. */
+static bool goes_back(const struct inflight_entry *entry)
+{
+    bool begun = entry->state == AWAIT_PUBCOMP ||
+                 (entry->state == AWAIT_PUBREC && entry->delivery.flags & DELIVERY_BEGUN);
+    return entry->state != INFLIGHT_FREE && entry->delivery.flags & DELIVERY_SHARED && !begun;
+}
+
 static void give_back(struct worker *worker, struct session *session)
 {
     struct deliveries shared = { 0 };
@@ -201,7 +209,7 @@ static void give_back(struct worker *worker, struct session *session)
         if (place == inflight->next)
             break;
         struct inflight_entry *entry = inflight_at(inflight, place);
-        if (entry->state != AWAIT_PUBACK || !(entry->delivery.flags & DELIVERY_SHARED))
+        if (!goes_back(entry))
             continue;
         struct delivery delivery = delivery_ref(&entry->delivery);
         deliveries_add(&shared, &delivery);

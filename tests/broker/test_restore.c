@@ -431,6 +431,14 @@ static void test_restore_what_a_member_has_begun_at_qos2_stays_with_it(void **st
                   "m< " BACK);
 }
 
+static void test_restore_what_a_member_was_never_sent_goes_to_another(void **state)
+{ /* its identifier waited for the store when the connection went */
+    (void)state;
+    CONVERSE_WITH(&one, "*go", "m> " M SHARE("02"), "m< {ok5} 90 04 0001 00 02", "*hold", P_HERE, "p> 34 07 0001 't' 0001 00 'x'", "m<", "m!", "*go",
+                  "n> " HOUR("'n'") SHARE("02"), "n< {ok5} 90 04 0001 00 02 34 07 0001 't' 0001 00 'x'", "=crash", "m> " M, "m< " BACK,
+                  "n> " HOUR("'n'"), "n< " BACK " 3c 07 0001 't' 0001 00 'x'");
+}
+
 /* ---- durability interval ---- */
 
 static const struct setting at_intervals = { .workers = 2, .store = true, .late = true };
@@ -540,6 +548,7 @@ int main(void)
         cmocka_unit_test(test_restore_group_without_anybody_who_is_kept_keeps_nothing),
         cmocka_unit_test(test_restore_what_a_clean_member_had_goes_to_another),
         cmocka_unit_test(test_restore_what_a_member_has_begun_at_qos2_stays_with_it),
+        cmocka_unit_test(test_restore_what_a_member_was_never_sent_goes_to_another),
         cmocka_unit_test(test_restore_at_intervals_nothing_waits),
         cmocka_unit_test(test_restore_at_intervals_what_was_committed_is_there),
         cmocka_unit_test(test_restore_a_long_queue_is_given_up_in_slices),

@@ -225,8 +225,8 @@ RULES = {
         "group", "group_interleavings:each_message"),
     "a QoS 2 delivery that has begun stays with its session": unit(
         "broker/session.c",
-        "entry->state != AWAIT_PUBACK ||",
-        "entry->state == INFLIGHT_FREE ||",
+        "entry->delivery.flags & DELIVERY_SHARED && !begun;",
+        "entry->delivery.flags & DELIVERY_SHARED && (!begun || entry->delivery.message);",
         "group:qos2", "group_interleavings:each_message"),
     "what comes for a member that has gone goes back": unit(
         "broker/session.c",
