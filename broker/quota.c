@@ -12,10 +12,14 @@
 
 #include <stdlib.h>
 
-enum { SECOND = 1000000 }; /* microseconds */
+enum {
+    SECOND = 1000000, /* microseconds */
+    LOOK_AGAIN = 20,  /* milliseconds */
+};
 
 struct quota {
     uint64_t messages_due, bytes_due; /* microseconds since 1970 */
+    uint64_t again_at; /* milliseconds: when to look again at a connection that is braked */
     bool waits;
     uint8_t *held; /* what it has sent beyond its rate; owned */
     size_t len;
@@ -58,7 +62,10 @@ bool quota_waits(const struct conn *conn)
 
 uint64_t quota_ends(const struct conn *conn)
 {
-    return quota_waits(conn) ? due_of(conn) / 1000 + 1 : UINT64_MAX;
+    if (!quota_waits(conn))
+        return UINT64_MAX;
+    uint64_t due = due_of(conn) / 1000 + 1;
+    return due > conn->quota->again_at ? due : conn->quota->again_at;
 }
 
 void quota_forget(struct conn *conn)
@@ -126,7 +133,9 @@ void quota_feed(struct conn *conn, struct span bytes, uint64_t now)
         return;
     }
     while (conn->phase == CONN_OPEN) {
-        if (due_of(conn) > now * 1000) {
+        if (conn->braked) /* what is put aside there comes first (brake.h), and is not counted */
+            conn->quota->again_at = now + LOOK_AGAIN;
+        if (conn->braked || due_of(conn) > now * 1000) {
             hold(conn, bytes, now);
             return;
         }
