@@ -467,7 +467,8 @@ __attribute__((noinline)) static bool drop_unreadable(struct conn *conn, struct 
     struct delivery delivery;
     if (may_send(conn, session, queue_first(&session->queue)))
         return false;
-    (void)queue_pop(&session->queue, &delivery);
+    if (!queue_pop(&session->queue, &delivery))
+        return false; /* which cannot be: there was a first one */
     if (delivery.flags & DELIVERY_SHARED) {
         group_return(conn->worker, &delivery);
         return true;

@@ -52,7 +52,7 @@ static inline void put_body(uint8_t *at, const struct message_parts *parts)
         memcpy(at, topic, topic_len + id_len + parts->payload.len);
         return;
     }
-    if (topic_len)
+    if (topic)
         memcpy(at, topic, topic_len);
     if (id_len)
         at[topic_len] = at[topic_len + 1] = 0;

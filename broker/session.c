@@ -180,7 +180,8 @@ static void clear_queue(struct worker *worker, struct session *session, struct d
 {
     for (uint32_t left = session->queue.count; left > 0; left--) {
         struct delivery delivery;
-        (void)queue_pop(&session->queue, &delivery);
+        if (!queue_pop(&session->queue, &delivery))
+            break;
         if (delivery.flags & DELIVERY_SHARED)
             deliveries_add(shared, &delivery);
         else if (delivery.qos == 0 && !worker->config->queue_qos0_messages)

@@ -22,7 +22,7 @@ static void push(struct queue *queue, struct message *message, uint8_t qos, uint
 
 static uint32_t pop(struct queue *queue)
 {
-    struct delivery delivery;
+    struct delivery delivery = { 0 };
     assert_true(queue_pop(queue, &delivery));
     uint32_t mark = delivery.sub_id;
     delivery_unref(&delivery);

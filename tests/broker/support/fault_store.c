@@ -92,6 +92,10 @@ static void give_to_disk(struct fault_store *fault, const struct store_batch *ba
 {
     struct store_batch *copy = calloc(1, sizeof *copy);
     assert_non_null(copy);
+    if (batch->count == 0) { /* submit() has seen to it */
+        free(copy);
+        return;
+    }
     *copy = (struct store_batch){ .position = ++fault->given,
                                   .late = batch->late,
                                   .count = batch->count,
