@@ -199,9 +199,13 @@ def test_configured_listener_allows_nobody_by_default():
 def test_pid_file_is_written_and_removed():
     path = os.path.join(harness.TEST_DIR, "noctule.pid")
     with Broker("tcp", options=f"pid_file {path}") as broker:
-        harness.wait_until(lambda: os.path.exists(path), "the pid file")
-        with open(path, encoding="ascii") as file:
-            assert int(file.read()) == broker.process.pid
+        def content():
+            if not os.path.exists(path):
+                return ""
+            with open(path, encoding="ascii") as file:
+                return file.read()
+        harness.wait_until(content, "the pid file")  # it is made, and then written
+        assert int(content()) == broker.process.pid
     assert not os.path.exists(path)
 
 
