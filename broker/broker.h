@@ -24,6 +24,7 @@ struct broker_env {
     const char *version;         /* for $SYS/broker/version */
     unsigned auth_threads;       /* that check passwords; 0: auth/pool.h */
     struct store *store;         /* borrowed; NULL: the memory store */
+    unsigned window;             /* deliveries in memory of a session that is behind; 0: paging.h */
     memory_used_fn *memory_used; /* for memory_limit; NULL: there is no limit */
     memory_trim_fn *memory_trim; /* NULL: nothing is ever given back */
 };

@@ -9,6 +9,7 @@
 #include "broker/conn_state.h"
 #include "broker/durable.h"
 #include "broker/log.h"
+#include "broker/paging.h"
 #include "broker/session.h"
 #include "broker/trace.h"
 
@@ -678,6 +679,8 @@ size_t conn_drain(struct conn *conn, uint8_t *buf, size_t room, uint64_t now)
     if (!conn->unfinished && !conn->replies.sent && session && conn->connack_sent &&
         conn->phase == CONN_OPEN)
         drain_session(conn, session, &w, now);
+    if (session && session->tail.count)
+        paging_want(conn->worker, session);
     if (session && session->members)
         group_report_room(conn->worker, session, conn->window);
     STAT_ADD(&conn->worker->stats, bytes_sent, w.len);

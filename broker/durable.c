@@ -223,6 +223,14 @@ void durable_record_done(struct worker *worker, uint32_t slot, struct delivery *
                                                   .message = message_ref(delivery->message) });
 }
 
+void durable_done_number(struct worker *worker, uint32_t slot, uint64_t sequence)
+{
+    worker_store_late(worker,
+                      &(struct store_op){ .kind = STORE_DONE, .slot = slot, .number = sequence });
+    if (worker->batch)
+        worker->batch->by_number = true;
+}
+
 static struct store_op outbound(const struct session *session, struct inflight_entry *entry,
                                 uint16_t id)
 {

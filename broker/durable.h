@@ -56,6 +56,9 @@ static inline void durable_done(struct worker *worker, uint32_t slot, struct del
         durable_record_done(worker, slot, delivery);
 }
 
+/* The same for one that is only a number. */
+void durable_done_number(struct worker *worker, uint32_t slot, uint64_t sequence);
+
 /* The exchange of this packet identifier has come to the entry's state. */
 uint64_t durable_outbound(struct worker *worker, const struct session *session,
                           struct inflight_entry *entry, uint16_t id);

@@ -180,7 +180,7 @@ void group_take_message(struct worker *worker, struct group *group, struct deliv
         deny(worker, group, delivery);
     else if (!is_awaited(config, group, delivery))
         forget(worker, group, delivery);
-    else if (!worker_queue_takes(worker, &group->queue, delivery) ||
+    else if (!worker_queue_takes(worker, &group->queue, NULL, delivery) ||
              !queue_push(&group->queue, delivery))
         drop(worker, group, delivery);
 }

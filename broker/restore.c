@@ -5,7 +5,8 @@
  * one client, an exchange without an end) is given up and recorded as done, never trusted.
  *
  * Exchanges are collected and put into the sessions at the end, in the order of sending; everything
- * else is put where it belongs at once, so queues have the order of the messages' numbers.
+ * else is put where it belongs at once, so queues have the order of the messages' numbers. Of what
+ * waits for a session only the number is kept, if the store can read it back (paging.h).
  */
 #include "broker/restore.h"
 
@@ -298,6 +299,15 @@ static struct delivery delivery_for(struct message *message, const struct receiv
     return delivery;
 }
 
+/* It is read when the client comes back. */
+static bool give_number(struct session *session, const struct holder *holder,
+                        const struct loaded_message *message, uint8_t qos)
+{
+    if (qos == 1 && holder->connected) /* it may have been sent in the last second */
+        session->maybe_sent = message->sequence;
+    return tail_push(&session->tail, message->sequence, message->size);
+}
+
 static bool give_to_session(struct restore *restore, const struct holder *holder,
                             const struct loaded_outbound *outbound, struct delivery *delivery)
 {
@@ -332,35 +342,46 @@ static bool give_to_group(struct restore *restore, const struct holder *holder,
     return add_exchange(restore, session, outbound, delivery);
 }
 
-static bool take_receiver(struct restore *restore, struct message *message,
-                          const struct receiver *receiver, const struct loaded_outbound *outbound)
+static bool give(struct restore *restore, const struct holder *holder, struct message *message,
+                 uint32_t index, const struct loaded_outbound *outbound)
 {
-    const struct holder *holder = holder_of(restore, receiver->slot);
-    struct delivery delivery = delivery_for(message, receiver);
-    bool released = outbound && outbound->state != AWAIT_PUBACK && outbound->state != AWAIT_PUBREC;
-    bool valid = receiver->qos == 1 || receiver->qos == 2;
-    if (holder && valid && !released)
-        return holder->session ? give_to_session(restore, holder, outbound, &delivery)
-                               : give_to_group(restore, holder, outbound, &delivery);
-    /* It has ended, and the broker before it had told of every message that went with it. */
-    durable_done(any_worker(restore), receiver->slot, &delivery);
-    delivery_unref(&delivery);
-    return !released || take_outbound(restore, outbound);
+    struct delivery delivery = delivery_for(message, &message->stored->receivers[index]);
+    return holder->session ? give_to_session(restore, holder, outbound, &delivery)
+                           : give_to_group(restore, holder, outbound, &delivery);
 }
 
-static bool take_message(void *ctx, struct message *message, const struct loaded_outbound *outbound,
-                         size_t outbound_count)
+static bool take_receiver(struct restore *restore, struct loaded_message *loaded, uint32_t index,
+                          const struct loaded_outbound *outbound)
+{
+    const struct loaded_receiver *receiver = &loaded->receivers[index];
+    const struct holder *holder = holder_of(restore, receiver->slot);
+    bool released = outbound && outbound->state != AWAIT_PUBACK && outbound->state != AWAIT_PUBREC;
+    bool valid = receiver->qos == 1 || receiver->qos == 2;
+    if (holder && valid && !released) {
+        if (holder->session && !outbound && any_worker(restore)->pages)
+            return give_number(holder->session, holder, loaded, receiver->qos);
+        struct message *message = loaded->body(loaded);
+        if (message)
+            return give(restore, holder, message, index, outbound);
+        if (errno != EBADMSG)
+            return false;
+    }
+    /* It has ended, and the broker before it had told of every message that went with it. Or the
+     * message is damaged. */
+    durable_done_number(any_worker(restore), receiver->slot, loaded->sequence);
+    return !outbound || take_outbound(restore, outbound);
+}
+
+static bool take_message(void *ctx, struct loaded_message *message,
+                         const struct loaded_outbound *outbound, size_t outbound_count)
 {
     struct restore *restore = ctx;
     struct begun *begun = sort_begun(outbound, outbound_count);
     bool taken = begun || outbound_count == 0;
     restore->messages++;
-    for (uint32_t i = 0; taken && i < message->stored->count; i++) {
-        const struct receiver *receiver = &message->stored->receivers[i];
-        if (!receiver->done)
-            taken = take_receiver(restore, message, receiver,
-                                  take_begun(begun, outbound_count, receiver->slot));
-    }
+    for (uint32_t i = 0; taken && i < message->count; i++)
+        taken = take_receiver(restore, message, i,
+                              take_begun(begun, outbound_count, message->receivers[i].slot));
     for (size_t i = 0; taken && i < outbound_count; i++)
         if (!begun[i].used) /* its receiver is done */
             taken = take_outbound(restore, begun[i].outbound);

@@ -325,11 +325,13 @@ static size_t room_of(const struct worker *worker, const struct session *session
     const struct config *config = worker->config;
     const struct queue *queue = &session->queue;
     uint32_t limit = config->max_queued_messages ? config->max_queued_messages : PACE;
-    if (queue->count > limit / 2 ||
+    uint64_t waiting = (uint64_t)queue->count + session->tail.count;
+    if (waiting > limit / 2 ||
         (memory_level(&worker->broker->memory) != MEMORY_PLENTY && queue->count > 0) ||
-        (config->max_queued_bytes && queue->bytes > config->max_queued_bytes / 2))
+        (config->max_queued_bytes &&
+         queue->bytes + session->tail.bytes > config->max_queued_bytes / 2))
         return 0;
-    uint32_t room = limit - queue->count;
+    uint32_t room = limit - (uint32_t)waiting;
     return room < SLICE ? room : SLICE;
 }
 

@@ -12,6 +12,7 @@
 #include "broker/conn_state.h"
 #include "broker/durable.h"
 #include "broker/log.h"
+#include "broker/paging.h"
 #include "broker/will.h"
 
 #include <stdlib.h>
@@ -41,7 +42,9 @@ struct session *session_new(struct worker *owner, struct span client_id, uint64_
 
 void session_free(struct session *session)
 {
+    paging_forget(session);
     queue_done(&session->queue);
+    tail_done(&session->tail);
     inflight_done(&session->inflight);
     message_unref(session->will);
     for (uint32_t i = 0; i < session->subscription_count; i++)
@@ -60,7 +63,7 @@ void session_free(struct session *session)
 
 /* ---- offering ---- */
 
-static void drop(struct worker *worker, struct session *session, struct delivery *delivery)
+void session_drop(struct worker *worker, struct session *session, struct delivery *delivery)
 {
     session->dropped++;
     STAT_ADD(&worker->stats, publish_dropped, 1);
@@ -105,6 +108,13 @@ static void crowded(struct worker *worker, struct session *session, uint64_t now
         brake_offered(worker, session, now);
 }
 
+static inline bool keep(struct worker *worker, struct session *session,
+                        const struct delivery *delivery)
+{
+    return paging_takes(worker, session, delivery) ? paging_push(session, delivery)
+                                                   : queue_push(&session->queue, delivery);
+}
+
 void session_offer(struct worker *worker, struct session *session, struct delivery *delivery,
                    uint64_t now)
 {
@@ -126,10 +136,10 @@ void session_offer(struct worker *worker, struct session *session, struct delive
     }
     /* What came through a group was asked for (credit). */
     bool takes = delivery->flags & DELIVERY_SHARED ||
-                 worker_queue_takes(worker, &session->queue, delivery);
-    takes = takes && queue_push(&session->queue, delivery);
+                 worker_queue_takes(worker, &session->queue, &session->tail, delivery);
+    takes = takes && keep(worker, session, delivery);
     if (!takes)
-        drop(worker, session, delivery);
+        session_drop(worker, session, delivery);
     if (offline)
         return;
     worker_ready(worker, session->conn);
@@ -169,15 +179,30 @@ void session_attach(struct session *session, struct conn *conn, uint64_t now)
     conn->principal = NULL;
     conn->resend = session->inflight.base;
     durable_session_decide(worker, session);
+    paging_want(worker, session);
     for (uint32_t i = 0; i < session->subscription_count; i++)
         if (session->subscriptions[i].member)
             group_member_online(worker, session->subscriptions[i].member, conn->window);
 }
 
+/* `beyond`: behind the window. Once the tail has begun everything joins it. */
+static bool keep_window(struct worker *worker, struct session *session,
+                        const struct delivery *delivery, bool beyond)
+{
+    bool begins = beyond && worker->pages && delivery->flags & DELIVERY_STORED;
+    return begins || (beyond && session->tail.count) ? paging_push(session, delivery)
+                                                     : queue_push(&session->queue, delivery);
+}
+
 /* Takes out of the queue what does not wait for the client to come back: QoS 0, and what other
- * members of a group may have. */
+ * members of a group may have. What is more than the window goes into the tail, unless there is one:
+ * it comes behind all of this. */
 static void clear_queue(struct worker *worker, struct session *session, struct deliveries *shared)
 {
+    bool may_page = session->tail.count == 0 && session_kept_slot(session) != 0;
+    uint32_t kept = 0;
+    if (!worker->config->queue_qos0_messages)
+        tail_drop_qos0(&session->tail);
     for (uint32_t left = session->queue.count; left > 0; left--) {
         struct delivery delivery;
         if (!queue_pop(&session->queue, &delivery))
@@ -186,8 +211,9 @@ static void clear_queue(struct worker *worker, struct session *session, struct d
             deliveries_add(shared, &delivery);
         else if (delivery.qos == 0 && !worker->config->queue_qos0_messages)
             delivery_unref(&delivery);
-        else if (!queue_push(&session->queue, &delivery))
-            drop(worker, session, &delivery);
+        else if (!keep_window(worker, session, &delivery,
+                              may_page && kept++ >= worker->window_away))
+            session_drop(worker, session, &delivery);
     }
 }
 
@@ -248,6 +274,7 @@ void session_detach(struct worker *worker, struct session *session, uint64_t now
     for (uint32_t i = 0; i < session->subscription_count; i++)
         if (session->subscriptions[i].member)
             group_member_offline(worker, session->subscriptions[i].member);
+    paging_forget(session);
     give_back(worker, session);
     inflight_disconnected(&session->inflight);
     durable_sent(worker, session);
@@ -310,6 +337,7 @@ void session_leave(struct worker *worker, struct session *session)
 {
     session->phase = SESSION_LEAVING;
     wheel_cancel(&session->timer);
+    paging_forget(session);
     list_remove(&session->worker_node);
     retained_leave(session);
     STAT_ADD(&worker->stats, sessions, -1);
@@ -336,7 +364,9 @@ bool session_bury_some(struct worker *worker, struct session *session, uint32_t 
         durable_done(worker, session->slot, &delivery);
         delivery_unref(&delivery);
     }
-    return inflight->count > 0 || session->queue.count > 0;
+    while (most > 0 && paging_drop_first(worker, session))
+        most--;
+    return inflight->count > 0 || session->queue.count > 0 || session->tail.count > 0;
 }
 
 static void bury(struct fence *fence, uint64_t now)
@@ -398,6 +428,7 @@ void session_end(struct worker *worker, struct session *session, uint64_t now)
         will_send_delayed(worker, session, now); /* the session's end is the latest moment */
     session->phase = SESSION_ENDING;
     wheel_cancel(&session->timer);
+    paging_forget(session);
     list_remove(&session->worker_node);
     retained_cancel(session, (struct span){ 0 });
     finish_shared(worker, session);

@@ -11,6 +11,7 @@
 #include "broker/list.h"
 #include "broker/mail.h"
 #include "broker/queue.h"
+#include "broker/tail.h"
 #include "broker/wheel.h"
 
 struct conn;
@@ -18,6 +19,7 @@ struct session_record;
 struct author;
 struct membership;
 struct principal;
+struct store_fetch;
 struct worker;
 
 enum { SESSION_NEVER_EXPIRES = 0xFFFFFFFF };
@@ -68,13 +70,17 @@ struct session {
     bool changed;              /* (o) what the store keeps of it is not true any more */
     bool taken_by_clean_start; /* (o) the connection ends for one that wants a new session */
 
-    struct pace pace;         /* (o) */
-    atomic_bool pressed;      /* (a) set by the owner: publishers on other workers wait, brake.h */
-    struct list pressed_node; /* (o) */
-    struct queue queue;       /* (o) to be sent */
-    struct inflight inflight; /* (o) sent */
-    struct list sent_node;    /* (o) in worker.sent: QoS 1 identifiers are not recorded yet */
-    uint16_t *qos2_ids;       /* (o) identifiers of received QoS 2 messages that await PUBREL */
+    struct pace pace;          /* (o) */
+    atomic_bool pressed;       /* (a) set by the owner: publishers on other workers wait, brake.h */
+    struct list pressed_node;  /* (o) */
+    struct queue queue;        /* (o) to be sent */
+    struct tail tail;          /* (o) behind it, see paging.h */
+    struct list page_node;     /* (o) in worker.paging */
+    struct store_fetch *fetch; /* (o) what is being read of the tail; the store's; NULL: nothing */
+    uint64_t maybe_sent;       /* (o) QoS 1 up to this sequence may have been sent before a crash */
+    struct inflight inflight;  /* (o) sent */
+    struct list sent_node;     /* (o) in worker.sent: QoS 1 identifiers are not recorded yet */
+    uint16_t *qos2_ids;        /* (o) identifiers of received QoS 2 messages that await PUBREL */
     uint32_t qos2_count, qos2_room;
     uint32_t qos2_old; /* (o) the first of them: not yet seen on this connection */
 
@@ -126,6 +132,9 @@ static inline struct span session_client_id(const struct session *session)
  */
 void session_offer(struct worker *worker, struct session *session, struct delivery *delivery,
                    uint64_t now);
+
+/* A limit, or the lack of memory, drops the delivery, which is taken over. */
+void session_drop(struct worker *worker, struct session *session, struct delivery *delivery);
 
 /* Whether the queue can move at all: a full window waits for the client, a choked socket for the
  * network. */

@@ -13,7 +13,7 @@
     ROW(bytes_received) ROW(bytes_sent) ROW(packets_received) ROW(packets_sent) \
     ROW(publish_received) ROW(publish_sent) ROW(publish_bytes_received) \
     ROW(publish_bytes_sent) ROW(publish_dropped) ROW(queue_dropped) ROW(too_large_dropped) \
-    ROW(expired_dropped) ROW(publish_denied) ROW(deliveries_denied) ROW(connections) ROW(connects) ROW(refused) \
+    ROW(expired_dropped) ROW(unreadable_dropped) ROW(publish_denied) ROW(deliveries_denied) ROW(connections) ROW(connects) ROW(refused) \
     ROW(clients_connected) ROW(clients_expired) ROW(sessions) ROW(subscriptions) \
     ROW(shared_subscriptions) ROW(takeovers) \
     ROW(wills_sent) ROW(store_failures) ROW(late_refused)

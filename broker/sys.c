@@ -190,6 +190,7 @@ static const struct number numbers[] = {
     { SYS "publish/messages/dropped/queue full", OF(queue_dropped), NULL },
     { SYS "publish/messages/dropped/too large", OF(too_large_dropped), NULL },
     { SYS "publish/messages/dropped/expired", OF(expired_dropped), NULL },
+    { SYS "publish/messages/dropped/store damaged", OF(unreadable_dropped), NULL },
     { SYS "publish/messages/dropped/store late", OF(late_refused), NULL },
     { SYS "publish/messages/dropped/not authorised", OF(publish_denied), NULL },
     { SYS "publish/messages/dropped/not readable", OF(deliveries_denied), NULL },

@@ -15,6 +15,7 @@
 #include "broker/durable.h"
 #include "broker/locks.h"
 #include "broker/log.h"
+#include "broker/paging.h"
 #include "broker/session.h"
 #include "broker/sys.h"
 #include "broker/takeover.h"
@@ -48,6 +49,9 @@ struct worker *worker_new(struct broker *broker, unsigned index, uint64_t now)
     worker->broker = broker;
     worker->index = index;
     worker->now = now;
+    worker->pages = broker->store->ops->fetch != NULL;
+    worker->window_away = broker->env.window ? broker->env.window : WINDOW_AWAY;
+    worker->window_slow = broker->env.window ? broker->env.window : WINDOW_SLOW;
     worker->outboxes = calloc(broker->worker_count, sizeof *worker->outboxes);
     CHECK(worker->outboxes);
     wheel_init(&worker->wheel, now);
@@ -60,6 +64,7 @@ struct worker *worker_new(struct broker *broker, unsigned index, uint64_t now)
     list_init(&worker->sessions);
     list_init(&worker->stale);
     list_init(&worker->graveyard);
+    list_init(&worker->paging);
     list_init(&worker->credits);
     list_init(&worker->busy_groups);
     list_init(&worker->fences);
@@ -662,15 +667,20 @@ void worker_ready(struct worker *worker, struct conn *conn)
 /* QoS 0 counts against everything that waits, QoS 1 and 2 only against their own kind: so a flood
  * at QoS 0 never displaces what was promised. */
 bool worker_queue_takes(const struct worker *worker, const struct queue *queue,
-                        const struct delivery *delivery)
+                        const struct tail *tail, const struct delivery *delivery)
 {
+    static const struct tail none = { .count = 0 };
     const struct config *config = worker->config;
-    uint32_t waiting = delivery->qos ? queue->count - queue->qos0_count : queue->count;
+    tail = tail ? tail : &none;
+    uint32_t waiting = queue->count + tail->count;
+    if (delivery->qos)
+        waiting -= queue->qos0_count + tail->qos0_count;
     uint64_t bytes = queue->bytes + message_size(delivery->message);
+    uint64_t held = bytes + tail->held_bytes + tail->count * sizeof *tail->ring;
     return (!config->max_queued_messages || waiting < config->max_queued_messages) &&
-           (!config->max_queued_bytes || bytes <= config->max_queued_bytes) &&
+           (!config->max_queued_bytes || bytes + tail->bytes <= config->max_queued_bytes) &&
            (memory_level(&worker->broker->memory) == MEMORY_PLENTY ||
-            bytes + (uint64_t)queue->count * ENTRY_OVERHEAD <=
+            held + (uint64_t)(queue->count + tail->held_count) * ENTRY_OVERHEAD <=
                 memory_queue_bytes(&worker->broker->memory));
 }
 
@@ -683,6 +693,7 @@ bool worker_finish(struct worker *worker, uint64_t now)
     worker_flush_outboxes(worker);
     worker_submit(worker);
     collect(worker, now);
+    paging_collect(worker);
     late_watch(worker, now);
     bool more = access_work(worker);
     more |= retained_work(worker, now);
@@ -691,6 +702,7 @@ bool worker_finish(struct worker *worker, uint64_t now)
     pass_fences(worker, now); /* a session that is handed over leaves with this turn's mail */
     worker_flush_outboxes(worker);
     worker_submit(worker);
+    paging_work(worker);
     watch_congestion(worker, now);
     more |= bury_some(worker);
     message_flush();

@@ -21,6 +21,7 @@ struct config;
 struct conn;
 struct queue;
 struct session;
+struct tail;
 
 /* A message whose routing waits for a commit (a QoS 2 message of a persistent publisher), in
  * order of arrival. */
@@ -73,8 +74,9 @@ struct worker {
     struct list jobs;     /* (o) retained fetches, retained_job.worker_node */
     struct list sessions; /* (o) whose filters are decided under these rules, session.worker_node */
     struct list stale;    /* (o) and those whose are not */
-    struct list graveyard;   /* (o) sessions that are freed in slices */
-    struct list credits;     /* (o) memberships whose free places are not reported yet, group.h */
+    struct list graveyard; /* (o) sessions that are freed in slices */
+    struct list paging;    /* (o) sessions whose tail is to be read, session.page_node; paging.h */
+    struct list credits;   /* (o) memberships whose free places are not reported yet, group.h */
     struct list busy_groups; /* (o) groups that may have something to hand out */
     struct list sent; /* (o) sessions that have sent QoS 1, session.sent_node; see durable.h */
     struct timer sent_timer; /* (o) when their identifiers are recorded */
@@ -83,12 +85,15 @@ struct worker {
     bool stopping;  /* (o) connections that arrive now are closed */
     bool abandoned; /* (o) the broker ends, and the store is not asked any more */
 
-    uint64_t submitted, durable;   /* (o) store positions; see store/store.h */
-    uint64_t awaited;              /* (o) the newest that somebody may wait for: not late */
-    struct store_batch *batch;     /* (o) this turn's, NULL when empty */
-    size_t batch_room;             /* (o) operations that the next one begins with room for */
-    struct late late;              /* (o) what is not durable, and since when */
-    struct pending_route *pending; /* (o) a growing ring */
+    uint64_t submitted, durable;       /* (o) store positions; see store/store.h */
+    uint64_t awaited;                  /* (o) the newest that somebody may wait for: not late */
+    struct store_batch *batch;         /* (o) this turn's, NULL when empty */
+    size_t batch_room;                 /* (o) operations that the next one begins with room for */
+    uint32_t window_away, window_slow; /* (i) see paging.h */
+    bool pages;                        /* (i) the store can read back, see paging.h */
+    uint64_t fetches;                  /* (o) what it has been asked for and has not answered */
+    struct late late;                  /* (o) what is not durable, and since when */
+    struct pending_route *pending;     /* (o) a growing ring */
     size_t pending_count, pending_room, pending_head;
 
     struct match_cache *matches; /* (o) see router.h */
@@ -116,10 +121,10 @@ void worker_post_now(struct worker *target, const struct mail *mail, size_t coun
 void worker_ready(struct worker *worker,
                   struct conn *conn); /* put it on the ready list, if it is not there */
 
-/* Whether a queue of this worker's, a session's or a group's, may take one more: max_queued_*, and
- * memory_limit. */
+/* Whether a queue of this worker's, a session's with its tail or a group's (NULL), may take one more:
+ * max_queued_*, and memory_limit. */
 bool worker_queue_takes(const struct worker *worker, const struct queue *queue,
-                        const struct delivery *delivery);
+                        const struct tail *tail, const struct delivery *delivery);
 
 /* Takes the mailbox into the inbox, to be handled in its turn; and offers the deliveries in it now.
  * For retained messages: the first under a shard's lock, the second once that is dropped. */

@@ -125,6 +125,7 @@ static struct lmdb_store *store_make(const struct lmdb_store_options *options)
     CHECK(store->lanes);
     for (unsigned i = 0; i < options->workers; i++)
         pthread_mutex_init(&store->lanes[i].lock, NULL);
+    reader_init(store);
     store->held_end = &store->held;
     store->arrived_end = &store->arrived;
     atomic_init(&store->patience, options->interval + BEHIND_BEFORE_FIRST);
@@ -134,6 +135,7 @@ static struct lmdb_store *store_make(const struct lmdb_store_options *options)
 static void store_release(struct lmdb_store *store)
 {
     env_close(store);
+    reader_done(store);
     folder_close(store);
     for (unsigned i = 0; i < store->options.workers; i++) {
         pthread_mutex_destroy(&store->lanes[i].lock);
@@ -180,6 +182,7 @@ static void lmdb_stop(struct store *base)
         return;
     atomic_store(&store->stopping, true);
     signal_writer(store);
+    reader_stop(store);
     pthread_join(store->thread, NULL);
     store->started = false;
 }
@@ -207,6 +210,8 @@ static const struct store_ops lmdb_ops = {
     .collect = collect,
     .behind = behind,
     .stats = stats,
+    .fetch = reader_fetch,
+    .fetched = reader_fetched,
     .load = lmdb_load,
     .stop = lmdb_stop,
     .free = lmdb_free,
@@ -256,5 +261,6 @@ void lmdb_store_start(struct store *store, void (*wake)(void *ctx, unsigned work
     lmdb->wake = wake;
     lmdb->wake_ctx = ctx;
     CHECK(pthread_create(&lmdb->thread, NULL, writer_run, lmdb) == 0);
+    reader_start(lmdb);
     lmdb->started = true;
 }

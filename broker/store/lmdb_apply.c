@@ -45,17 +45,80 @@ static struct receiver *receiver_find(struct stored *stored, uint32_t slot)
     return NULL;
 }
 
+static int by_number(const void *a, const void *b)
+{
+    uint64_t left = ((const struct unwritten *)a)->sequence;
+    uint64_t right = ((const struct unwritten *)b)->sequence;
+    return (left > right) - (left < right);
+}
+
+static void list_batch(struct lmdb_store *store, const struct store_batch *batch)
+{
+    if (store->unwritten_count + batch->count > store->unwritten_room) {
+        store->unwritten_room = 2 * (store->unwritten_count + batch->count);
+        store->unwritten = realloc(store->unwritten,
+                                   store->unwritten_room * sizeof *store->unwritten);
+        CHECK(store->unwritten);
+    }
+    for (size_t i = 0; i < batch->count; i++) {
+        const struct store_op *op = &batch->ops[i];
+        if (op->kind == STORE_MESSAGE || op->kind == STORE_ROUTED)
+            store->unwritten[store->unwritten_count++] = (struct unwritten){
+                .sequence = op->message->stored->sequence, .stored = op->message->stored
+            };
+    }
+}
+
+void unwritten_list(struct lmdb_store *store)
+{
+    store->unwritten_count = 0;
+    for (struct store_batch *batch = store->held; batch; batch = batch->next)
+        list_batch(store, batch);
+    for (struct store_batch *batch = store->arrived; batch; batch = batch->next)
+        list_batch(store, batch);
+    if (store->unwritten_count)
+        qsort(store->unwritten, store->unwritten_count, sizeof *store->unwritten, by_number);
+}
+
+static struct stored *unwritten_find(struct lmdb_store *store, uint64_t sequence)
+{
+    const struct unwritten key = { .sequence = sequence }, *found = NULL;
+    if (store->unwritten_count)
+        found = bsearch(&key, store->unwritten, store->unwritten_count, sizeof key, by_number);
+    return found ? found->stored : NULL;
+}
+
+/* What STORE_DONE means for the disk, in its `state`. */
+enum done_means {
+    DONE_UNWRITTEN, /* nothing: the message is written without this receiver, or not at all */
+    DONE_LOGGED,    /* others are not done: it goes into the log */
+    DONE_LAST,      /* the message goes */
+};
+
+/* Once it is written its receivers are counted in the tallies alone: who has read it back from the
+ * disk has another copy than who has kept it. */
 static void prepare_done(struct lmdb_store *store, struct store_op *op)
 {
-    struct stored *stored = op->message ? op->message->stored : NULL;
-    struct receiver *receiver = stored ? receiver_find(stored, op->slot) : NULL;
-    (void)store;
-    if (!receiver || receiver->done) {
-        op->kind = STORE_OP_KINDS; /* nothing to do */
-        return;
+    struct stored *stored = op->message ? op->message->stored : unwritten_find(store, op->number);
+    if (stored || op->message) {
+        struct receiver *receiver = stored ? receiver_find(stored, op->slot) : NULL;
+        if (!receiver || receiver->done) {
+            op->kind = STORE_OP_KINDS; /* nothing to do */
+            return;
+        }
+        receiver->done = true;
+        op->number = stored->sequence;
+        op->state = DONE_UNWRITTEN;
+        if (!stored->written) {
+            stored->left--;
+            return;
+        }
     }
-    receiver->done = true;
-    stored->left--;
+    bool alone = stored && !stored->tallied;
+    struct tally *tally = alone ? NULL : tallies_find(&store->tallies, op->number);
+    if (tally && tally->left > 0)
+        tally->left--;
+    op->state = tally && tally->left > 0 ? DONE_LOGGED : DONE_LAST;
 }
 
 static void prepare_routed(struct lmdb_store *store, struct store_op *op)
@@ -190,28 +253,26 @@ static int apply_group_end(struct lmdb_store *store, MDB_txn *txn, const struct 
     return delete_slot(store, txn, TABLE_GROUP, op);
 }
 
-static int delete_message(struct lmdb_store *store, MDB_txn *txn, const struct stored *stored)
+static int delete_message(struct lmdb_store *store, MDB_txn *txn, uint64_t sequence)
 {
     uint8_t key[8];
-    put_u64(key, stored->sequence);
+    put_u64(key, sequence);
     return row_delete(store, txn, TABLE_MESSAGE, span_of(key, sizeof key));
 }
 
 static int apply_done_op(struct lmdb_store *store, MDB_txn *txn, const struct store_op *op)
 {
-    struct stored *stored = op->message->stored;
-    if (!stored->written)
-        return 0; /* it is written without this receiver, or not at all */
-    if (stored->left == 0 && goes_at_once(store, stored))
-        return delete_message(store, txn, stored);
-    acklog_done_entry(store, op->slot, stored->sequence);
+    if (op->state == DONE_LAST && goes_at_once(store, op->number))
+        return delete_message(store, txn, op->number);
+    if (op->state != DONE_UNWRITTEN)
+        acklog_done_entry(store, op->slot, op->number);
     return 0;
 }
 
 static int apply_routed(struct lmdb_store *store, MDB_txn *txn, const struct store_op *op)
 {
     struct stored *stored = op->message->stored;
-    return stored->written && stored->left == 0 ? delete_message(store, txn, stored) : 0;
+    return stored->unrouted && stored->left == 0 ? delete_message(store, txn, stored->sequence) : 0;
 }
 
 /* ---- messages ---- */
@@ -414,14 +475,14 @@ static bool is_wanted(const struct store_op *op)
     return op->message->stored->left > 0;
 }
 
-static bool is_written(const struct store_op *op)
+static bool is_wanted_or_there(const struct store_op *op)
 {
-    return op->message->stored->written;
+    return is_wanted(op) || op->message->stored->unrouted;
 }
 
-static bool is_wanted_or_written(const struct store_op *op)
+static bool is_of_disk(const struct store_op *op)
 {
-    return is_wanted(op) || is_written(op);
+    return op->state != DONE_UNWRITTEN;
 }
 
 /* ---- all of it ---- */
@@ -453,8 +514,8 @@ static const struct kind_row {
     [STORE_ROUTED] = { .prepare = prepare_routed,
                        .plan = plan_message,
                        .apply = apply_routed,
-                       .writes = is_wanted_or_written },
-    [STORE_DONE] = { .prepare = prepare_done, .apply = apply_done_op, .writes = is_written },
+                       .writes = is_wanted_or_there },
+    [STORE_DONE] = { .prepare = prepare_done, .apply = apply_done_op, .writes = is_of_disk },
     [STORE_OUTBOUND] = { .prepare = prepare_outbound, .is_new = true },
     [STORE_OUTBOUND_END] = { .prepare = prepare_outbound_end },
     [STORE_INBOUND_QOS2] = { .prepare = prepare_inbound, .is_new = true },
@@ -560,28 +621,33 @@ int held_apply(struct lmdb_store *store, MDB_txn *txn, uint64_t now)
     return rc ? rc : reap_apply(store, txn);
 }
 
-/* The same question as in apply_done_op(): nothing that it depends on has changed yet. */
-static void confirm_logged(struct lmdb_store *store, const struct store_op *op)
+static void confirm_done(struct lmdb_store *store, const struct store_op *op)
 {
-    struct stored *stored = op->message->stored;
-    if (stored->written && (stored->left > 0 || !goes_at_once(store, stored)))
-        stored->logged++;
+    struct tally *tally = tallies_find(&store->tallies, op->number);
+    uint32_t logged = tally ? tally->logged : 0;
+    if (op->state == DONE_UNWRITTEN)
+        return;
+    if (op->state == DONE_LOGGED) {
+        tally->logged++;
+        return;
+    }
+    if (goes_at_once(store, op->number)) { /* nothing that this depends on has changed yet */
+        store->soon_done++;
+        store->log.live -= logged;
+        store->messages -= store->messages > 0; /* it may never have been there */
+    } else {
+        dead_add(store, op->number, logged + 1);
+    }
+    tallies_remove(&store->tallies, op->number);
 }
 
-static void confirm_gone(struct lmdb_store *store, const struct store_op *op)
+static void confirm_routed(struct lmdb_store *store, const struct store_op *op)
 {
     struct stored *stored = op->message->stored;
-    if (!stored->written || stored->left > 0)
+    if (stored->left > 0 || !stored->unrouted)
         return;
-    if (goes_at_once(store, stored)) {
-        store->soon_done++;
-        store->log.live -= stored->logged;
-        store->messages--;
-    } else {
-        dead_add(store, stored);
-    }
-    stored->logged = 0;
-    stored->written = stored->unrouted = false;
+    stored->unrouted = false;
+    store->messages--;
 }
 
 static void confirm_spared(struct lmdb_store *store, const struct store_op *op)
@@ -596,21 +662,25 @@ static void confirm_spared(struct lmdb_store *store, const struct store_op *op)
 static void confirm_put(struct lmdb_store *store, const struct message_put *put)
 {
     struct stored *stored = put->message->stored;
-    store->messages += !stored->written;
-    stored->written = true;
+    store->messages += !stored->written && !stored->unrouted;
+    stored->written = !put->unrouted;
     stored->unrouted = put->unrouted;
+    if (stored->written && stored->left > 1) {
+        stored->tallied = true;
+        tallies_add(&store->tallies,
+                    &(struct tally){ .sequence = stored->sequence, .left = stored->left });
+    }
     if (stored->sequence > store->last_message)
         store->last_message = stored->sequence;
 }
 
 typedef void confirm_fn(struct lmdb_store *store, const struct store_op *op);
 
-static void confirm_each(struct lmdb_store *store, enum store_op_kind a, enum store_op_kind b,
-                         confirm_fn *confirm)
+static void confirm_each(struct lmdb_store *store, enum store_op_kind kind, confirm_fn *confirm)
 {
     for (struct store_batch *batch = store->held; batch; batch = batch->next)
         for (size_t i = 0; i < batch->count; i++)
-            if (batch->ops[i].kind == a || batch->ops[i].kind == b)
+            if (batch->ops[i].kind == kind)
                 confirm(store, &batch->ops[i]);
 }
 
@@ -618,9 +688,9 @@ void held_confirm(struct lmdb_store *store, uint64_t now)
 {
     acklog_confirm(store);
     reap_confirm(store);
-    confirm_each(store, STORE_DONE, STORE_DONE, confirm_logged);
-    confirm_each(store, STORE_DONE, STORE_ROUTED, confirm_gone);
-    confirm_each(store, STORE_MESSAGE, STORE_MESSAGE, confirm_spared);
+    confirm_each(store, STORE_DONE, confirm_done);
+    confirm_each(store, STORE_ROUTED, confirm_routed);
+    confirm_each(store, STORE_MESSAGE, confirm_spared);
     for (size_t i = 0; i < store->put_count; i++)
         confirm_put(store, &store->puts[i]);
     for (size_t i = 0; i < store->retained_count; i++)
@@ -640,4 +710,6 @@ void apply_done(struct lmdb_store *store)
     free(store->dead);
     free(store->retained);
     free(store->tombs);
+    free(store->unwritten);
+    tallies_done(&store->tallies);
 }

@@ -145,6 +145,31 @@ bool take_receiver(struct span *in, struct receiver_row *ret_receiver)
     return true;
 }
 
+static struct sub_ids *revive_ids(const struct receiver_row *row)
+{
+    struct span in = row->ids;
+    struct sub_ids *ids = malloc(sizeof *ids + row->id_count * sizeof ids->ids[0]);
+    if (!ids)
+        return NULL;
+    atomic_init(&ids->refs, 1);
+    ids->count = row->id_count;
+    for (uint32_t i = 0; i < row->id_count; i++)
+        (void)take_u32(&in, &ids->ids[i]);
+    return ids;
+}
+
+bool receiver_revive(const struct receiver_row *row, struct receiver *ret_receiver)
+{
+    struct receiver receiver = { .slot = row->slot, .qos = row->qos, .retain = row->retain };
+    struct span first = row->ids;
+    if (row->id_count)
+        (void)take_u32(&first, &receiver.sub_id);
+    if (row->id_count > 1 && !(receiver.ids = revive_ids(row)))
+        return false;
+    *ret_receiver = receiver;
+    return true;
+}
+
 bool message_row_decode(struct span body, struct message_row *ret_row)
 {
     uint8_t flags;

@@ -88,6 +88,8 @@ void message_row_encode(const struct message *message, bool unrouted, uint32_t p
 /* All of it is checked but the message record itself. */
 bool message_row_decode(struct span body, struct message_row *ret_row);
 bool take_receiver(struct span *in, struct receiver_row *ret_receiver);
+/* With its identifiers; false: no memory. */
+bool receiver_revive(const struct receiver_row *row, struct receiver *ret_receiver);
 
 /* ---- the log of what happens to messages after they were written ---- */
 

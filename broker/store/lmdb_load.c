@@ -39,7 +39,12 @@ struct load {
     struct exchange **exchanges; /* outbound, by sequence */
     size_t exchange_count, exchange_at;
     struct loaded_outbound *outbound; /* of one message */
-    uint8_t *slots;                   /* a bit for each session and group that is there */
+    struct loaded_message message;    /* the one that is loaded, */
+    struct message_row row;           /* its row, */
+    struct loaded_receiver *receivers;
+    size_t receiver_room;
+    struct message *body; /* and itself, once somebody has asked for it; owned */
+    uint8_t *slots;       /* a bit for each session and group that is there */
     uint32_t slot_max;
     struct leftover *leftovers;
     size_t leftover_count, leftover_room;
@@ -267,31 +272,6 @@ static int load_inbound(struct load *load)
 
 /* ---- messages ---- */
 
-static struct sub_ids *load_ids(const struct receiver_row *row)
-{
-    struct span in = row->ids;
-    struct sub_ids *ids = malloc(sizeof *ids + row->id_count * sizeof ids->ids[0]);
-    if (!ids)
-        return NULL;
-    atomic_init(&ids->refs, 1);
-    ids->count = row->id_count;
-    for (uint32_t i = 0; i < row->id_count; i++)
-        (void)take_u32(&in, &ids->ids[i]);
-    return ids;
-}
-
-static bool load_receiver(const struct receiver_row *row, struct receiver *ret_receiver)
-{
-    struct receiver receiver = { .slot = row->slot, .qos = row->qos, .retain = row->retain };
-    struct span first = row->ids;
-    if (row->id_count)
-        (void)take_u32(&first, &receiver.sub_id);
-    if (row->id_count > 1 && !(receiver.ids = load_ids(row)))
-        return false;
-    *ret_receiver = receiver;
-    return true;
-}
-
 /* Those that are done with this message: from the returned place to done_at of the sorted list. */
 static size_t dones_of(struct load *load, uint64_t sequence)
 {
@@ -310,25 +290,71 @@ static bool is_done(const struct load *load, size_t first, uint64_t sequence, ui
                                             sizeof *load->dones, by_sequence_and_slot);
 }
 
-/* message->stored with the receivers that are there and not done. */
-static int load_receivers(struct load *load, const struct message_row *row, struct stored *stored)
+/* The receivers that are there and not done; how many are done beside the message. */
+static int load_receivers(struct load *load, uint32_t *ret_logged)
 {
-    struct span in = row->receivers;
+    struct loaded_message *message = &load->message;
+    struct span in = load->row.receivers;
     struct receiver_row receiver;
-    size_t first = dones_of(load, stored->sequence);
-    stored->logged = (uint32_t)(load->done_at - first);
-    stored->count = 0;
-    for (uint32_t i = 0; i < row->count; i++) {
+    size_t first = dones_of(load, message->sequence);
+    *ret_logged = (uint32_t)(load->done_at - first);
+    if (load->row.count > load->receiver_room) {
+        size_t room = 2 * (size_t)load->row.count;
+        struct loaded_receiver *grown = realloc(load->receivers, room * sizeof *grown);
+        if (!grown)
+            return -ENOMEM;
+        load->receivers = grown;
+        load->receiver_room = room;
+    }
+    message->count = 0;
+    message->receivers = load->receivers;
+    for (uint32_t i = 0; i < load->row.count; i++) {
         (void)take_receiver(&in, &receiver); /* has been checked */
         saw_slot(load, receiver.slot);
-        if (!is_known(load, receiver.slot) || is_done(load, first, stored->sequence, receiver.slot))
-            continue;
-        if (!load_receiver(&receiver, &stored->receivers[stored->count]))
-            return -ENOMEM;
-        stored->count++;
+        if (is_known(load, receiver.slot) &&
+            !is_done(load, first, message->sequence, receiver.slot))
+            load->receivers[message->count++] = (struct loaded_receiver){ .slot = receiver.slot,
+                                                                          .qos = receiver.qos };
     }
-    stored->left = stored->count;
     return 0;
+}
+
+/* The message of a row, which has been checked, with room for so many receivers. */
+static struct message *revive(const struct message_row *row, uint64_t sequence, uint32_t count)
+{
+    struct message *message = message_record_decode(row->message);
+    if (!message)
+        return NULL;
+    message->stored = stored_new(sequence, row->accepted, count);
+    if (message->stored)
+        return message;
+    message_unref(message);
+    errno = ENOMEM;
+    return NULL;
+}
+
+static struct message *load_body(struct loaded_message *loaded)
+{
+    struct load *load = CONTAINER_OF(loaded, struct load, message);
+    struct span in = load->row.receivers;
+    struct receiver_row row;
+    if (load->body)
+        return load->body;
+    struct message *message = revive(&load->row, loaded->sequence, loaded->count);
+    if (!message)
+        return NULL;
+    struct stored *stored = message->stored;
+    stored->written = stored->routed = stored->tallied = true;
+    for (uint32_t i = 0; i < loaded->count && take_receiver(&in, &row);) {
+        if (row.slot != loaded->receivers[i].slot)
+            continue;
+        if (!receiver_revive(&row, &stored->receivers[i++])) {
+            message_unref(message);
+            errno = ENOMEM;
+            return NULL;
+        }
+    }
+    return load->body = message;
 }
 
 static void describe(const struct exchange *exchange, struct loaded_outbound *ret)
@@ -340,10 +366,10 @@ static void describe(const struct exchange *exchange, struct loaded_outbound *re
                                      .order = exchange->order };
 }
 
-static bool waits_for(const struct stored *stored, uint32_t slot)
+static bool waits_for(const struct loaded_message *message, uint32_t slot)
 {
-    for (uint32_t i = 0; i < stored->count; i++)
-        if (stored->receivers[i].slot == slot)
+    for (uint32_t i = 0; i < message->count; i++)
+        if (message->receivers[i].slot == slot)
             return true;
     return false;
 }
@@ -358,15 +384,16 @@ static void release(struct exchange *exchange)
 }
 
 /* The exchanges of this message into load->outbound; how many there are. */
-static size_t outbound_of(struct load *load, const struct stored *stored)
+static size_t outbound_of(struct load *load)
 {
+    const struct loaded_message *message = &load->message;
     size_t count = 0;
     for (; load->exchange_at < load->exchange_count; load->exchange_at++) {
         struct exchange *exchange = load->exchanges[load->exchange_at];
-        if (exchange->sequence > stored->sequence)
+        if (exchange->sequence > message->sequence)
             break;
-        if (exchange->sequence == stored->sequence && is_known(load, exchange->slot) &&
-            waits_for(stored, exchange->group ? exchange->group : exchange->slot))
+        if (exchange->sequence == message->sequence && is_known(load, exchange->slot) &&
+            waits_for(message, exchange->group ? exchange->group : exchange->slot))
             describe(exchange, &load->outbound[count++]);
         else
             release(exchange);
@@ -374,51 +401,59 @@ static size_t outbound_of(struct load *load, const struct stored *stored)
     return count;
 }
 
-static int give_message(struct load *load, struct span key, const struct message_row *row,
-                        struct message *message)
+/* Several receivers, or traces in the log: see tally.h. */
+static void tally(struct load *load, uint32_t logged)
 {
-    struct stored *stored = message->stored;
-    if (row->unrouted)
-        return load->loader->unrouted(load->ctx, message,
-                                      is_known(load, row->publisher) ? row->publisher : 0)
-                   ? 0
-                   : -ENOMEM;
-    int rc = load_receivers(load, row, stored);
-    if (rc)
-        return rc;
-    if (stored->left == 0) {
-        load->store->messages--;
-        return leave_out(load, TABLE_MESSAGE, key);
-    }
-    load->messages++;
-    load->store->log.live += stored->logged;
-    size_t count = outbound_of(load, stored);
-    return load->loader->message(load->ctx, message, load->outbound, count) ? 0 : -ENOMEM;
+    const struct loaded_message *message = &load->message;
+    load->store->log.live += logged;
+    if (message->count > 1 || logged)
+        tallies_add(&load->store->tallies, &(struct tally){ .sequence = message->sequence,
+                                                            .left = message->count,
+                                                            .logged = logged });
+}
+
+static int load_unrouted(struct load *load, uint64_t sequence)
+{
+    uint32_t publisher = load->row.publisher;
+    struct message *message = revive(&load->row, sequence, 0);
+    if (!message)
+        return -errno;
+    message->stored->unrouted = true;
+    bool taken = load->loader->unrouted(load->ctx, message,
+                                        is_known(load, publisher) ? publisher : 0);
+    message_unref(message);
+    return taken ? 0 : -ENOMEM;
 }
 
 static int load_message(struct load *load, struct span key, struct span body)
 {
     uint64_t sequence = key_number(key, 8);
-    struct message_row row;
+    uint32_t logged;
     saw_sequence(load, sequence);
     load->store->last_message = sequence;
-    if (!message_row_decode(body, &row))
+    if (!message_row_decode(body, &load->row))
         return -EBADMSG;
-    saw_slot(load, row.publisher);
-    struct message *message = message_record_decode(row.message);
-    if (!message)
-        return -errno;
-    message->stored = stored_new(sequence, row.accepted, row.count);
-    if (!message->stored) {
-        message_unref(message);
-        return -ENOMEM;
-    }
-    message->stored->written = true;
-    message->stored->routed = !row.unrouted;
-    message->stored->unrouted = row.unrouted;
+    saw_slot(load, load->row.publisher);
     load->store->messages++;
-    int rc = give_message(load, key, &row, message);
-    message_unref(message);
+    if (load->row.unrouted)
+        return load_unrouted(load, sequence);
+    load->message = (struct loaded_message){ .sequence = sequence,
+                                             .size = message_record_holds(load->row.message.len),
+                                             .body = load_body };
+    int rc = load_receivers(load, &logged);
+    if (rc)
+        return rc;
+    if (load->message.count == 0) {
+        load->store->messages--;
+        return leave_out(load, TABLE_MESSAGE, key);
+    }
+    load->messages++;
+    tally(load, logged);
+    size_t count = outbound_of(load);
+    if (!load->loader->message(load->ctx, &load->message, load->outbound, count))
+        rc = -ENOMEM;
+    message_unref(load->body);
+    load->body = NULL;
     return rc;
 }
 
@@ -544,6 +579,7 @@ int lmdb_load(struct store *base, const struct store_loader *loader, void *ctx)
     free(load.dones);
     free(load.exchanges);
     free(load.outbound);
+    free(load.receivers);
     free(load.slots);
     free(load.leftovers);
     return rc;

@@ -20,21 +20,20 @@ enum {
     AT_ONCE = 2048,   /* removed in one transaction */
 };
 
-/* One that is on disk without its receivers must not stay: it would be routed again. */
-bool goes_at_once(const struct lmdb_store *store, const struct stored *stored)
+bool goes_at_once(const struct lmdb_store *store, uint64_t sequence)
 {
-    return stored->unrouted || stored->sequence + NEW_ONES > store->last_message;
+    return sequence + NEW_ONES > store->last_message;
 }
 
-void dead_add(struct lmdb_store *store, const struct stored *stored)
+void dead_add(struct lmdb_store *store, uint64_t sequence, uint32_t logged)
 {
     if (store->dead_count == store->dead_room) {
         store->dead_room = store->dead_room ? store->dead_room * 2 : 1024;
         store->dead = realloc(store->dead, store->dead_room * sizeof *store->dead);
         CHECK(store->dead);
     }
-    store->dead[store->dead_count++] = (struct dead_message){ .sequence = stored->sequence,
-                                                              .logged = stored->logged };
+    store->dead[store->dead_count++] = (struct dead_message){ .sequence = sequence,
+                                                              .logged = logged };
 }
 
 static int by_sequence(const void *a, const void *b)

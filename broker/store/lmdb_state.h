@@ -4,6 +4,7 @@
  * writer thread only (before it is started: the thread that opens), (a) atomic, (L) under its lock.
  *
  *   workers ── submit() ──► submitted ──► held, prepared ──► one transaction ──► lanes ── collect()
+ *           ── fetch() ───► the reader thread (lmdb_reader.c) ────────────────► lanes ── fetched()
  *
  * Preparing changes memory alone and is done once for a batch; applying is a function of memory and
  * may be done again after a failed transaction; only confirming, after its commit, says that
@@ -13,6 +14,7 @@
 
 #include "broker/store/lmdb.h"
 #include "broker/store/lmdb_format.h"
+#include "broker/store/tally.h"
 
 #include <lmdb.h>
 #include <pthread.h>
@@ -36,6 +38,8 @@ struct lane {
     _Atomic uint64_t finished;  /* (a) by the writer: the end of the last range */
     uint64_t told;              /* the worker's */
     bool wake, blocked;         /* the writer's: to be woken up; waits for another worker's batch */
+    struct store_fetch *answers; /* under the reader's lock: in order, those that are not taken */
+    atomic_bool answered;        /* (a) there are some */
 };
 
 /* How far the exchange of one packet identifier is: what the log says, in memory. */
@@ -77,6 +81,12 @@ struct message_put {
     bool unrouted;
 };
 
+/* A message that is not on disk yet, for those who only know its number. */
+struct unwritten {
+    uint64_t sequence;
+    struct stored *stored;
+};
+
 struct retained_put {
     uint8_t hash[16];
     const struct store_op *op;
@@ -99,6 +109,19 @@ struct log_state {
     size_t done_count; /* of LOG_DONE entries in it */
 };
 
+/* The thread that reads back what is not in memory any more. (R) under its lock, which is taken under
+ * no other, (r) its own */
+struct reader {
+    pthread_t thread;
+    pthread_mutex_t lock;
+    pthread_cond_t work;
+    struct store_fetch *arrived, **arrived_end; /* (R) */
+    struct store_fetch *waiting; /* (r) until something is written, or is at once read */
+    _Atomic uint64_t open;       /* (a) requests that are not answered */
+    bool committed;              /* (R) something was finished since it looked */
+    bool stopping;               /* (R) */
+};
+
 enum { MEDIAN_OF = 64 };
 
 /* What the writer wants to be woken up for. */
@@ -115,11 +138,13 @@ struct lmdb_store {
     char path[STORE_PATH_MAX];         /* (i) */
     char date[32];                     /* (i) */
     int folder, lock_file;             /* (i) descriptors */
-    MDB_env *env;                      /* (w) opened again after a fatal error */
-    MDB_dbi dbi[TABLES];               /* (w) */
-    size_t map_size;                   /* (w) */
-    struct meta_row meta;              /* (w) */
-    struct lane *lanes;                /* (i) one per worker */
+    MDB_env *env;         /* (w) opened again after a fatal error; others: under `file` */
+    pthread_mutex_t file; /* held while reading, and while the file grows or opens */
+    struct reader reader;
+    MDB_dbi dbi[TABLES];  /* (w) */
+    size_t map_size;      /* (w) */
+    struct meta_row meta; /* (w) */
+    struct lane *lanes;   /* (i) one per worker */
     void (*wake)(void *ctx, unsigned worker);
     void *wake_ctx; /* (i) once it has started */
     pthread_t thread;
@@ -156,6 +181,9 @@ struct lmdb_store {
     size_t put_count, put_room;
     struct retained_put *retained; /* (w) and its retained messages, by topic */
     size_t retained_count, retained_room;
+    struct unwritten *unwritten; /* (w) by sequence; made when a batch asks for it */
+    size_t unwritten_count, unwritten_room;
+    struct tallies tallies;     /* (w) of messages on disk: those of several receivers */
     struct exchanges exchanges; /* (w) */
     struct log_state log;       /* (w) */
     struct tombstone *tombs;    /* (w) a ring */
@@ -199,6 +227,8 @@ int row_delete(struct lmdb_store *store, MDB_txn *txn, enum table table, struct 
 /* ---- lmdb_apply.c: operations ---- */
 
 void batch_prepare(struct lmdb_store *store, struct store_batch *batch);
+/* Lists what is held or has arrived and is not on disk: before batches with numbers are prepared. */
+void unwritten_list(struct lmdb_store *store);
 /* Whether it speaks of a message that its own worker has not submitted yet: the exchange must not
  * be on disk without the message. */
 bool batch_must_wait(const struct store_batch *batch);
@@ -216,8 +246,9 @@ void apply_done(struct lmdb_store *store);
 /* ---- lmdb_reap.c: messages that nobody needs any more ---- */
 
 /* Whether it goes at once: the pages around a new one are being written anyway. */
-bool goes_at_once(const struct lmdb_store *store, const struct stored *stored);
-void dead_add(struct lmdb_store *store, const struct stored *stored);
+bool goes_at_once(const struct lmdb_store *store, uint64_t sequence);
+/* One stays; so many entries in the log are about it. */
+void dead_add(struct lmdb_store *store, uint64_t sequence, uint32_t logged);
 /* Whether there are so many that removing them in order is cheap. */
 bool reap_wanted(struct lmdb_store *store);
 int reap_apply(struct lmdb_store *store, MDB_txn *txn);
@@ -239,6 +270,16 @@ struct exchange *exchange_find(struct exchanges *exchanges, enum log_kind kind, 
                                uint16_t packet_id);
 void exchange_loaded(struct lmdb_store *store, const struct log_entry *entry, uint64_t number);
 void acklog_done(struct lmdb_store *store);
+
+/* ---- lmdb_reader.c ---- */
+
+void reader_fetch(struct store *store, unsigned worker, struct store_fetch *fetch);
+struct store_fetch *reader_fetched(struct store *store, unsigned worker);
+void reader_committed(struct lmdb_store *store); /* the writer has told lanes something */
+void reader_init(struct lmdb_store *store);
+void reader_start(struct lmdb_store *store);
+void reader_stop(struct lmdb_store *store);
+void reader_done(struct lmdb_store *store); /* frees what was not answered or not taken */
 
 /* ---- lmdb_load.c, lmdb_writer.c ---- */
 

@@ -112,9 +112,19 @@ static bool hold_what_may(struct lmdb_store *store)
     return blocked && progress;
 }
 
+static bool asks_by_number(const struct lmdb_store *store)
+{
+    for (const struct store_batch *batch = store->arrived; batch; batch = batch->next)
+        if (batch->by_number)
+            return true;
+    return false;
+}
+
 static void take(struct lmdb_store *store)
 {
     take_submitted(store);
+    if (asks_by_number(store))
+        unwritten_list(store);
     while (store->arrived && hold_what_may(store))
         continue;
 }
@@ -141,6 +151,7 @@ static void lane_finish(struct lane *lane, uint64_t upto, bool failed)
 
 static void wake_workers(struct lmdb_store *store)
 {
+    reader_committed(store);
     bool all = atomic_exchange(&store->was_behind, false);
     for (unsigned i = 0; i < store->options.workers; i++) {
         if (store->wake && !is_stopping(store) && (all || store->lanes[i].wake))
@@ -268,20 +279,36 @@ static int try_once(struct lmdb_store *store, uint64_t now)
     return rc;
 }
 
+/* Nobody reads meanwhile. */
+static int alone_with_file(struct lmdb_store *store, int (*change)(struct lmdb_store *store))
+{
+    pthread_mutex_lock(&store->file);
+    int rc = change(store);
+    pthread_mutex_unlock(&store->file);
+    return rc;
+}
+
+static int close_file(struct lmdb_store *store)
+{
+    env_close(store);
+    return 0;
+}
+
 /* What is kept of batches that have failed is no new data: it may free pages in a file that cannot
  * grow, and is let through when the disk is low. */
 static int commit(struct lmdb_store *store, uint64_t now, bool is_rest)
 {
     int rc;
-    if (!store->env && (rc = env_open(store)))
+    if (!store->env && (rc = alone_with_file(store, env_open)))
         return rc;
     if (!is_rest && folder_is_low(store, now))
         return -ENOSPC;
     while ((rc = try_once(store, now)) == -EOVERFLOW)
-        if ((rc = env_grow(store)))
+        if ((rc = alone_with_file(store, env_grow)))
             break;
     if (rc == -ENOTRECOVERABLE)
-        env_close(store); /* its head could not be written: it is read again */
+        (void)alone_with_file(store,
+                              close_file); /* its head could not be written: it is read again */
     if (rc)
         return rc;
     held_confirm(store, now);

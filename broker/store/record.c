@@ -45,6 +45,11 @@ size_t message_record_size(const struct message *message)
     return MESSAGE_HEAD + (size_t)message->topic_len + message->forward_len + message->payload_len;
 }
 
+uint32_t message_record_holds(size_t len)
+{
+    return len > MESSAGE_HEAD ? (uint32_t)(len - MESSAGE_HEAD) : 0;
+}
+
 void message_record_encode(const struct message *message, uint8_t *out)
 {
     uint8_t flags = (uint8_t)(message->qos | (message->retain ? MESSAGE_RETAIN : 0));

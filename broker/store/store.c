@@ -20,6 +20,22 @@ void store_batch_free(struct store_batch *batch)
     free(batch);
 }
 
+struct store_fetch *store_fetch_new(uint32_t count)
+{
+    struct store_fetch *fetch = calloc(1, sizeof *fetch + count * sizeof *fetch->items);
+    CHECK(fetch); /* no peer chose its size */
+    fetch->count = count;
+    return fetch;
+}
+
+void store_fetch_free(struct store_fetch *fetch)
+{
+    for (uint32_t i = 0; i < fetch->count; i++)
+        message_unref(fetch->items[i].message);
+    free(fetch->after);
+    free(fetch);
+}
+
 uint32_t store_new_slot(struct store *store)
 {
     return atomic_fetch_add_explicit(&store->last_slot, 1, memory_order_relaxed) + 1;

@@ -40,7 +40,8 @@ enum store_op_kind {
     STORE_MESSAGE,      /* message, with its receivers (message->stored) */
     STORE_UNROUTED, /* slot and packet_id of its publisher, message: kept by itself, until ... */
     STORE_ROUTED,   /* ... message: ... it is known who receives it (maybe nobody) */
-    STORE_DONE,     /* slot, message: this receiver needs it no more */
+    STORE_DONE,     /* slot, message: this receiver needs it no more; without the message, number is
+                   its sequence */
     STORE_OUTBOUND, /* slot, packet_id, state (enum inflight_state), message or NULL; number:
                               slot of the group that it came through, 0 none */
     STORE_OUTBOUND_END,    /* slot, packet_id: the exchange is complete */
@@ -68,6 +69,7 @@ struct store_batch {
     size_t count, room;
     struct store_op *ops; /* owned */
     size_t bytes;         /* what it will cost, about: for the limit of what is not committed */
+    bool by_number;       /* there is a STORE_DONE without its message in it */
     /* (store) once it is submitted: whose it is, what comes behind it, that its failure is told */
     struct store_batch *next;
     unsigned worker;
@@ -88,12 +90,12 @@ struct receiver {
 struct stored {
     uint64_t sequence;          /* (i) */
     uint64_t accepted;          /* (i) milliseconds since 1970 */
-    uint32_t left;              /* (store) receivers that are not done */
-    bool written;               /* (store) it is on disk */
+    uint32_t left;              /* (store) receivers that are not done, until it is written */
+    bool written;               /* (store) it is on disk with its receivers */
+    bool unrouted;              /* (store) it is on disk without any */
+    bool tallied;               /* (store) the store counts its receivers apart */
     bool routed;                /* (store) STORE_MESSAGE or STORE_ROUTED has arrived */
     bool sorted;                /* (store) receivers are in order of their slots */
-    bool unrouted;              /* (store) it is on disk without its receivers */
-    uint32_t logged;            /* (store) receivers that are done on disk beside the message */
     uint32_t count;             /* (i) once it is routed */
     uint32_t room;              /* (i) receivers that have room behind it */
     struct receiver *receivers; /* (store) once it has been submitted with its receivers; owned */
@@ -101,9 +103,9 @@ struct stored {
 
 /*
  * What loading finds, in this order: groups, sessions, their subscriptions and inbound identifiers,
- * messages by sequence, each with the receivers that are not done and (state != INFLIGHT_FREE) how
- * far its exchange with a receiver has come, identifiers whose message is gone (AWAIT_PUBCOMP),
- * retained messages. Views are valid for the call; a message is the loader's to reference. Called
+ * messages by sequence, each with the receivers that are not done and how far its exchange with a
+ * receiver has come, identifiers whose message is gone (AWAIT_PUBCOMP), retained messages. Views are
+ * valid for the call; a message is the loader's to reference. Called
  * on the starting thread, before any worker runs. Returning false ends the loading with -ENOMEM.
  */
 struct loaded_outbound {
@@ -113,14 +115,30 @@ struct loaded_outbound {
     uint64_t order; /* rises in the order of sending, per slot */
 };
 
+struct loaded_receiver {
+    uint32_t slot;
+    uint8_t qos;
+};
+
+/* A message as it stands there: without its text, which body() makes when somebody needs it now. */
+struct loaded_message {
+    uint64_t sequence;
+    uint32_t size;  /* message_size() */
+    uint32_t count; /* of receivers that are not done */
+    const struct loaded_receiver *receivers;
+    /* During the call: the message, always the same, which is borrowed; message->stored has the
+     * same receivers in the same order. NULL: damaged, or no memory (errno says which). */
+    struct message *(*body)(struct loaded_message *loaded);
+};
+
 struct store_loader {
     bool (*group)(void *ctx, uint32_t slot, struct span share_filter);
     bool (*session)(void *ctx, uint32_t slot, const struct session_record *record);
     bool (*subscription)(void *ctx, uint32_t slot, const struct subscription_record *record);
     bool (*inbound)(void *ctx, uint32_t slot, uint16_t packet_id);
-    /* message->stored is set, with `left` receivers not done. `outbound` are its exchanges. */
-    bool (*message)(void *ctx, struct message *message, const struct loaded_outbound *outbound,
-                    size_t outbound_count);
+    /* `outbound` are its exchanges. */
+    bool (*message)(void *ctx, struct loaded_message *message,
+                    const struct loaded_outbound *outbound, size_t outbound_count);
     /* Accepted, but crashed before it was routed: route it now. `slot` is its publisher's. */
     bool (*unrouted)(void *ctx, struct message *message, uint32_t slot);
     bool (*outbound)(void *ctx, const struct loaded_outbound *outbound); /* without a message */
@@ -143,6 +161,29 @@ struct store_stats {
     uint64_t median;           /* milliseconds, of the last commits */
 };
 
+/*
+ * What a receiver waits for, read back: messages that are written but that nobody has kept in
+ * memory. The store takes the request over and answers it later, on the worker's turn, with as many
+ * from its beginning as it likes, at least one. A message that is not written yet is waited for.
+ */
+struct fetch_item {
+    uint64_t sequence;
+    /* The answer, a reference: message->stored has this receiver alone. NULL: it is damaged or not
+     * there. */
+    struct message *message;
+};
+
+struct store_fetch {
+    void *ctx;      /* the worker's */
+    uint32_t slot;  /* whose; one of the receivers of each */
+    uint32_t count; /* of items; with the answer, of those that are answered */
+    /* (store) once it is taken over */
+    unsigned worker;
+    uint64_t *after; /* per worker: what has to be finished before something is missing */
+    struct store_fetch *next;
+    struct fetch_item items[];
+};
+
 struct store_ops {
     /* Takes the batch over. Must not complete it inside the call: the worker asks with
      * collect(). */
@@ -158,6 +199,12 @@ struct store_ops {
     int (*load)(struct store *store, const struct store_loader *loader, void *ctx);
     /* How it is. Any thread. NULL: there is nothing to say. */
     void (*stats)(struct store *store, struct store_stats *ret_stats);
+    /* Takes the request over: all that it names has been submitted before. NULL: nothing can be
+     * read back, so everything stays in memory. */
+    void (*fetch)(struct store *store, unsigned worker, struct store_fetch *fetch);
+    /* The next of this worker's that is answered, given away; NULL: none. On the worker's thread,
+     * which is woken up for it. Answers of one receiver come in order. */
+    struct store_fetch *(*fetched)(struct store *store, unsigned worker);
     /* Commits what was submitted; from then on no worker is woken up. After the workers' threads
      * have ended, before the workers are freed. NULL: nobody is woken up anyway. */
     void (*stop)(struct store *store);
@@ -174,6 +221,9 @@ struct store {
 
 struct store *memory_store_new(void); /* aborts without memory */
 void store_batch_free(struct store_batch *batch);
+/* With room for `count` items, which are zero; aborts without memory. */
+struct store_fetch *store_fetch_new(uint32_t count);
+void store_fetch_free(struct store_fetch *fetch);
 
 /* Numbers for a new receiver and a new message. Any thread. */
 uint32_t store_new_slot(struct store *store);

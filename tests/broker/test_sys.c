@@ -99,6 +99,7 @@ static void test_sys_is_there_from_the_start(void **state)
     expect(f, "$SYS/broker/clients/total", "0"); /* before the watcher */
     expect(f, "$SYS/broker/publish/messages/dropped/queue full", "0");
     expect(f, "$SYS/broker/publish/messages/dropped/store late", "0");
+    expect(f, "$SYS/broker/publish/messages/dropped/store damaged", "0");
     assert_true(f->watcher.publishes[0].retain);
 }
 

@@ -569,9 +569,34 @@ RULES = {
         "session:full"),
     "QoS 0 displaces nothing that was promised": unit(
         "broker/worker.c",
-        "delivery->qos ? queue->count - queue->qos0_count : queue->count",
-        "queue->count",
+        "    if (delivery->qos)\n        waiting -= ",
+        "    if (0)\n        waiting -= ",
         "session"),
+    "what comes while there is a tail joins it": unit(
+        "broker/session.c",
+        "return paging_takes(worker, session, delivery) ?",
+        "return session->tail.count == 0 && paging_takes(worker, session, delivery) ?",
+        "paging"),
+    "a message is missing only when all before is finished": unit(
+        "broker/store/lmdb_reader.c",
+        "    bool over = is_over(store, fetch);\n",
+        "    bool over = is_over(store, fetch) || true;\n",
+        "lmdb_reader:not_written"),
+    "who is done is counted apart from copies in memory": unit(
+        "broker/store/lmdb_apply.c",
+        "    bool alone = stored && !stored->tallied;\n",
+        "    bool alone = stored != NULL;\n",
+        "lmdb_reader:counts"),
+    "what is not on disk yet is found by its number": unit(
+        "broker/store/lmdb_writer.c",
+        "    if (asks_by_number(store))\n",
+        "    if (0 && asks_by_number(store))\n",
+        "lmdb_reader:counts"),
+    "the tail counts for max_queued_messages": unit(
+        "broker/worker.c",
+        "    uint32_t waiting = queue->count + tail->count;\n",
+        "    uint32_t waiting = queue->count;\n",
+        "paging:max_queued"),
     "a socket that takes nothing is given up": unit(
         "broker/conn.c",
         "    if (choked_ends(conn) <= now) {",
@@ -689,8 +714,8 @@ RULES = {
         "lmdb_writer:tells_it"),
     "a message that stays in the file is logged as done": unit(
         "broker/store/lmdb_apply.c",
-        "    acklog_done_entry(store, op->slot, stored->sequence);\n    return 0;",
-        "    return 0;",
+        "    if (op->state != DONE_UNWRITTEN)\n",
+        "    if (op->state == DONE_LOGGED)\n",
         "lmdb:not_done", "lmdb_reap:few"),
     "a child that dies is damage": unit(
         "broker/store/lmdb_walk.c",

@@ -323,8 +323,20 @@ static void keep(struct conversation *talk, const char *what)
             worker_wake(broker_worker(talk->world.broker, i));
         return;
     }
+    if (strcmp(what, "unread") == 0) {
+        store->reading_holds = true;
+        return;
+    }
+    if (strncmp(what, "damaged ", 8) == 0) {
+        store->damaged = (unsigned)strtoul(what + 8, NULL, 10);
+        return;
+    }
     unsigned worker = (unsigned)(*what++ - '0');
     assert_true(worker < broker_worker_count(talk->world.broker));
+    if (*what == '?') {
+        fault_store_read(store, worker);
+        return;
+    }
     bool fails = *what == '!';
     what += fails;
     uint64_t position = *what ? talk->held_from[worker] + strtoull(what, NULL, 10)
@@ -397,6 +409,7 @@ void converse_with(const struct setting *setting, const char *const *lines)
         talk->store = fault_store_new();
     if (talk->store)
         talk->store->store.late = setting->late;
+    world_window = setting->window;
     world_init_with(&talk->world, setting->workers, talk->options,
                     talk->store ? &talk->store->store : NULL);
     talk->setting = setting;

@@ -28,6 +28,9 @@
  *     "*go" "*hold"  the store finishes at once, also what comes; it waits for such lines again
  *     "*behind" "*caught up"   the store is too far behind for more; it has caught up
  *     "*never"       the store never finishes what it holds, not even when all has ended
+ *     "*unread"      what is to be read back is not, but by such lines:
+ *     "*0?"          the next request of worker 0 is answered
+ *     "*damaged 2"   the next two messages that are read back are damaged
  *     "=crash"       the broker is gone, with all connections, and starts again with what is durable
  *     "=crash+"      the same, but all that was given to the store had become durable
  *     "=crash 5000"  the same, and so many milliseconds later ("=crash+ 5000" as well)
@@ -52,6 +55,7 @@ struct setting {
     unsigned workers;
     bool store;          /* a fault store, which holds what it is given; else the memory store */
     bool late;           /* and nothing waits for it (`durability interval`) */
+    unsigned window;     /* deliveries in memory of a session that is behind; 0: as in life */
     const char *users;   /* the password file of the listener; NULL: none */
     uint64_t wall_ahead; /* milliseconds by which the machine's clock differs from the workers' */
     const char *secret;  /* of tokens; NULL: none are taken */

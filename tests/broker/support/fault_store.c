@@ -8,6 +8,7 @@
 #include "tests/broker/support/model.h"
 
 #include <dirent.h>
+#include <sched.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -98,6 +99,7 @@ static void give_to_disk(struct fault_store *fault, const struct store_batch *ba
     }
     *copy = (struct store_batch){ .position = ++fault->given,
                                   .late = batch->late,
+                                  .by_number = batch->by_number,
                                   .count = batch->count,
                                   .room = batch->count,
                                   .bytes = batch->bytes,
@@ -117,6 +119,12 @@ static void give_to_disk(struct fault_store *fault, const struct store_batch *ba
     fault->disk->ops->submit(fault->disk, 0, copy);
 }
 
+static void wake_readers(struct fault_store *fault)
+{
+    for (struct store_fetch *fetch = fault->fetches; fetch; fetch = fetch->next)
+        worker_wake(broker_worker(fault->broker, fetch->worker));
+}
+
 void fault_store_commit(struct fault_store *fault, size_t batches)
 {
     assert_true(batches <= fault->order_count);
@@ -131,6 +139,7 @@ void fault_store_commit(struct fault_store *fault, size_t batches)
         if (fault->disk)
             give_to_disk(fault, next->batch);
     }
+    wake_readers(fault);
 }
 
 static void commit_upto(struct fault_store *fault, unsigned worker, uint64_t position)
@@ -208,14 +217,94 @@ static bool behind(struct store *store)
     return fault_of(store)->behind;
 }
 
+/* ---- reading back ---- */
+
+static void fetch(struct store *store, unsigned worker, struct store_fetch *fetch)
+{
+    struct fault_store *fault = fault_of(store);
+    struct store_fetch **end = &fault->fetches;
+    assert_true(fetch->count > 0 && fetch->slot != 0 && !fetch->next);
+    fetch->worker = worker;
+    fetch->after = calloc(1, sizeof *fetch->after);
+    assert_non_null(fetch->after);
+    fetch->after[0] = fault->order_count;
+    while (*end)
+        end = &(*end)->next;
+    *end = fetch;
+    fault->reads++;
+    if (!fault->dead && !fault->reading_holds)
+        worker_wake(broker_worker(fault->broker, worker));
+}
+
+/* As the disk answers. */
+static void ask_disk(struct fault_store *fault, struct store_fetch *fetch)
+{
+    struct store_fetch *question = store_fetch_new(fetch->count), *answer;
+    question->slot = fetch->slot;
+    memcpy(question->items, fetch->items, fetch->count * sizeof *fetch->items);
+    fault->disk->ops->fetch(fault->disk, 0, question);
+    while (!(answer = fault->disk->ops->fetched(fault->disk, 0)))
+        sched_yield();
+    fetch->count = answer->count;
+    memcpy(fetch->items, answer->items, fetch->count * sizeof *fetch->items);
+    answer->count = 0;
+    store_fetch_free(answer);
+}
+
+static void answer(struct fault_store *fault, struct store_fetch *fetch)
+{
+    if (fault->slice && fetch->count > fault->slice)
+        fetch->count = fault->slice;
+    if (fault->disk) {
+        ask_disk(fault, fetch);
+        return;
+    }
+    for (uint32_t i = 0; i < fetch->count; i++)
+        if (fault->damaged)
+            fault->damaged--;
+        else
+            fetch->items[i].message = model_fetch(fault->model, fetch->slot,
+                                                  fetch->items[i].sequence);
+}
+
+static struct store_fetch *fetched(struct store *store, unsigned worker)
+{
+    struct fault_store *fault = fault_of(store);
+    if (fault->dead || (fault->reading_holds && !fault->readable[worker]))
+        return NULL;
+    for (struct store_fetch **link = &fault->fetches; *link; link = &(*link)->next) {
+        struct store_fetch *fetch = *link;
+        if (fetch->worker != worker)
+            continue;
+        if (fetch->after[0] > fault->committed)
+            return NULL;
+        *link = fetch->next;
+        fetch->next = NULL;
+        fault->readable[worker] -= fault->reading_holds;
+        answer(fault, fetch);
+        return fetch;
+    }
+    return NULL;
+}
+
+void fault_store_read(struct fault_store *fault, unsigned worker)
+{
+    fault->readable[worker]++;
+    worker_wake(broker_worker(fault->broker, worker));
+}
+
 static void nothing(struct store *store)
 {
     (void)store;
 }
 
-static const struct store_ops ops = {
-    .submit = submit, .collect = collect, .load = load, .behind = behind, .free = nothing
-};
+static const struct store_ops ops = { .submit = submit,
+                                      .collect = collect,
+                                      .load = load,
+                                      .behind = behind,
+                                      .fetch = fetch,
+                                      .fetched = fetched,
+                                      .free = nothing };
 
 struct fault_store *fault_store_new(void)
 {
@@ -236,6 +325,7 @@ struct fault_store *fault_store_crash(struct fault_store *fault, bool all)
     next->model = fault->model;
     next->holding = fault->holding;
     next->store.late = fault->store.late;
+    next->reading_holds = fault->reading_holds;
     fault->model = NULL;
     fault->dead = true;
     memcpy(next->path, fault->path, sizeof next->path);
@@ -257,6 +347,10 @@ void fault_store_free(struct fault_store *fault)
     if (fault->disk) {
         close_disk(fault);
         remove_disk(fault);
+    }
+    for (struct store_fetch *next; fault->fetches; fault->fetches = next) {
+        next = fault->fetches->next;
+        store_fetch_free(fault->fetches);
     }
     if (fault->model)
         model_free(fault->model);
@@ -285,7 +379,7 @@ void fault_store_fail(struct fault_store *fault, unsigned worker, uint64_t posit
 
 void fault_store_go_on(struct fault_store *fault)
 {
-    fault->holding = false;
+    fault->holding = fault->reading_holds = false;
     if (!fault->dead)
         fault_store_commit(fault, fault->order_count);
     for (unsigned w = 0; w < broker_worker_count(fault->broker); w++) {

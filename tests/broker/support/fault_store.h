@@ -4,6 +4,9 @@
  * or that it has failed. Completions are told in the order of a worker's batches, one failed
  * batch at a time; workers in any order. One thread only.
  *
+ * What is to be read back it answers at once, when everything that was submitted before has been
+ * committed; or when the test says so (reading_holds).
+ *
  * It keeps what a disk would hold as well: batches are committed in the order in which they were
  * submitted, so a batch that is durable takes all before it along. Another one can begin with that.
  * On request the disk is a real one: what is committed goes into an LMDB store too, and a broker is
@@ -46,6 +49,12 @@ struct fault_store {
         uint64_t position;
     } order[FAULT_WORKERS * FAULT_BATCHES]; /* of submission */
     size_t order_count, committed;
+    struct store_fetch *fetches; /* in order of asking, `after` says how much must be committed */
+    bool reading_holds;          /* they are answered by fault_store_read() */
+    unsigned readable[FAULT_WORKERS]; /* so many may be answered */
+    unsigned reads;                   /* requests there were */
+    uint32_t slice;                   /* items that are answered at most, 0: all */
+    unsigned damaged;                 /* so many items from now on cannot be read */
 };
 
 /* Aborts the test without memory. It starts holding. */
@@ -64,6 +73,8 @@ void fault_store_commit(struct fault_store *fault, size_t batches);
  * worker is woken up. */
 void fault_store_complete(struct fault_store *fault, unsigned worker, uint64_t position);
 void fault_store_fail(struct fault_store *fault, unsigned worker, uint64_t position);
+/* The next request of this worker is answered, once it can be. */
+void fault_store_read(struct fault_store *fault, unsigned worker);
 /* Everything of all workers is durable, from now on also what is still to come. */
 void fault_store_go_on(struct fault_store *fault);
 

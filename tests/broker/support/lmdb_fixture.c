@@ -148,15 +148,22 @@ static void note_message(struct lmdb_fixture *f, const char *what, const struct 
          (const char *)payload.data);
 }
 
-static bool on_message(void *ctx, struct message *message, const struct loaded_outbound *outbound,
-                       size_t outbound_count)
+static bool on_message(void *ctx, struct loaded_message *loaded,
+                       const struct loaded_outbound *outbound, size_t outbound_count)
 {
+    struct message *message = loaded->body(loaded);
+    assert_non_null(message);
     const struct stored *stored = message->stored;
+    assert_int_equal(loaded->size, message_size(message));
+    assert_int_equal(loaded->sequence, stored->sequence);
+    assert_int_equal(loaded->count, stored->count);
     note_message(ctx, "message", message);
     assert_int_equal(stored->left, stored->count);
     assert_true(stored->written && stored->routed);
     for (uint32_t i = 0; i < stored->count; i++) {
         const struct receiver *receiver = &stored->receivers[i];
+        assert_int_equal(loaded->receivers[i].slot, receiver->slot);
+        assert_int_equal(loaded->receivers[i].qos, receiver->qos);
         note(ctx, " to %u/%u%s", receiver->slot, receiver->qos, receiver->retain ? "r" : "");
         if (receiver->sub_id)
             note(ctx, "/%u", receiver->sub_id);
@@ -280,6 +287,31 @@ bool lmdb_wait(struct lmdb_fixture *f, unsigned worker, uint64_t position)
 void lmdb_commit(struct lmdb_fixture *f, unsigned worker)
 {
     assert_false(lmdb_wait(f, worker, lmdb_submit(f, worker)));
+}
+
+/* ---- reading back ---- */
+
+struct store_fetch *lmdb_answer(struct lmdb_fixture *f, unsigned worker)
+{
+    for (;;) {
+        unsigned long seen = lmdb_wakes();
+        struct store_fetch *fetch = f->store->ops->fetched(f->store, worker);
+        if (fetch)
+            return fetch;
+        lmdb_wait_wake(seen);
+    }
+}
+
+void lmdb_ask(struct lmdb_fixture *f, unsigned worker, uint32_t slot, const uint64_t *sequences)
+{
+    uint32_t count = 0;
+    while (sequences[count])
+        count++;
+    struct store_fetch *fetch = store_fetch_new(count);
+    fetch->slot = slot;
+    for (uint32_t i = 0; i < count; i++)
+        fetch->items[i].sequence = sequences[i];
+    f->store->ops->fetch(f->store, worker, fetch);
 }
 
 /* ---- what goes into them ---- */

@@ -46,6 +46,11 @@ void lmdb_commit(struct lmdb_fixture *f, unsigned worker);
 void lmdb_wait_wake(unsigned long seen);
 unsigned long lmdb_wakes(void);
 
+/* Asks for these messages (a list that 0 ends) for the slot; waits for the next answer, which is
+ * the caller's. */
+void lmdb_ask(struct lmdb_fixture *f, unsigned worker, uint32_t slot, const uint64_t *sequences);
+struct store_fetch *lmdb_answer(struct lmdb_fixture *f, unsigned worker);
+
 /* A message with receivers of these slots (a list that 0 ends), at QoS 1; with one reference. */
 struct message *lmdb_message(struct lmdb_fixture *f, const char *topic, const char *payload,
                              const uint32_t *slots);

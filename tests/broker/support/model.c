@@ -263,7 +263,11 @@ static void drop_when_done(struct model *model, struct kept_message *kept)
 
 static void done(struct model *model, const struct store_op *op)
 {
-    struct kept_message *kept = find_or_add(model, op->message);
+    struct kept_message *kept = op->message ? find_or_add(model, op->message)
+                                            : find_message(model, op->number);
+    if (!kept && model->torn)
+        return;
+    assert_non_null(kept);
     if (!kept->routed) {
         kept->early = realloc(kept->early, (kept->early_count + 1) * sizeof *kept->early);
         assert_non_null(kept->early);
@@ -407,22 +411,67 @@ static struct message *revive(const struct kept_message *kept)
     assert_non_null(message);
     message->stored = stored_new(kept->sequence, kept->accepted, kept->count);
     assert_non_null(message->stored);
+    message->stored->left = message->stored->count = 0;
     for (uint32_t i = 0; i < kept->count; i++) {
-        struct receiver *receiver = &message->stored->receivers[i];
-        *receiver = kept->receivers[i].receiver;
-        if (kept->receivers[i].ids)
-            receiver->ids = sub_ids_new(kept->receivers[i].ids, kept->receivers[i].id_count);
-        message->stored->left -= receiver->done;
+        const struct kept_receiver *from = &kept->receivers[i];
+        if (from->receiver.done)
+            continue;
+        struct receiver *receiver = &message->stored->receivers[message->stored->count++];
+        message->stored->left++;
+        *receiver = from->receiver;
+        if (from->ids)
+            receiver->ids = sub_ids_new(from->ids, from->id_count);
     }
     message->stored->routed = kept->routed;
-    message->stored->written = true;
+    message->stored->written = message->stored->tallied = true;
     return message;
+}
+
+struct message *model_fetch(struct model *model, uint32_t slot, uint64_t sequence)
+{
+    struct kept_message *kept = find_message(model, sequence);
+    if (!kept || !kept->there || !kept->routed)
+        return NULL;
+    struct message *message = revive(kept);
+    struct stored *stored = message->stored;
+    struct receiver mine = { .slot = 0 };
+    for (uint32_t i = 0; i < stored->count; i++)
+        if (stored->receivers[i].slot == slot)
+            mine = stored->receivers[i];
+        else
+            sub_ids_unref(stored->receivers[i].ids);
+    stored->count = stored->left = 1;
+    stored->receivers[0] = mine;
+    if (mine.slot)
+        return message;
+    message_unref(message);
+    return NULL;
+}
+
+struct loading {
+    struct loaded_message loaded;
+    struct message *message;
+};
+
+static struct message *body_of(struct loaded_message *loaded)
+{
+    return ((struct loading *)(void *)loaded)->message; /* its first member */
 }
 
 static bool load_message(struct model *model, const struct kept_message *kept,
                          const struct store_loader *loader, void *ctx)
 {
-    struct message *message = revive(kept);
+    struct loading loading = { .loaded = { .sequence = kept->sequence, .body = body_of },
+                               .message = revive(kept) };
+    struct message *message = loading.message;
+    struct loaded_receiver *receivers = calloc(kept->count + 1, sizeof *receivers);
+    assert_non_null(receivers);
+    loading.loaded.size = message_size(message);
+    loading.loaded.receivers = receivers;
+    loading.loaded.count = message->stored->count;
+    for (uint32_t i = 0; i < message->stored->count; i++)
+        receivers[i] = (struct loaded_receiver){ .slot = message->stored->receivers[i].slot,
+                                                 .qos = message->stored->receivers[i].qos };
     struct loaded_outbound *found = calloc(model->outbound.count + 1, sizeof *found);
     size_t count = 0;
     assert_non_null(found);
@@ -431,9 +480,10 @@ static bool load_message(struct model *model, const struct kept_message *kept,
             found[count++] = describe(&model->outbound.at[i]);
     assert_true(model->torn || kept->routed ||
                 count == 0); /* it was routed before anybody was sent it */
-    bool taken = kept->routed ? loader->message(ctx, message, found, count)
+    bool taken = kept->routed ? loader->message(ctx, &loading.loaded, found, count)
                               : loader->unrouted(ctx, message, kept->publisher);
     free(found);
+    free(receivers);
     message_unref(message);
     return taken;
 }

@@ -17,6 +17,9 @@ void model_apply(struct model *model, const struct store_op *op);
 int model_load(struct model *model, struct store *store, const struct store_loader *loader,
                void *ctx);
 
+/* The message as store_fetch wants it: with this receiver alone. NULL: it is not there for it. */
+struct message *model_fetch(struct model *model, uint32_t slot, uint64_t sequence);
+
 /* Something is missing, as a batch has failed: the rules do not hold any more. */
 void model_tear(struct model *model);
 

@@ -20,6 +20,8 @@
 
 enum { CHUNK = 4096, ROUNDS_MAX = 100000 };
 
+unsigned world_window;
+
 static uint64_t chance; /* begins anew with each world */
 
 static void no_chance(void *bytes, size_t len)
@@ -60,7 +62,8 @@ static void start(struct world *world, unsigned workers, struct store *store, ui
                                                      .now = world->now,
                                                      .version = "test",
                                                      .wall_clock = wall_clock,
-                                                     .store = store });
+                                                     .store = store,
+                                                     .window = world_window });
     world->woken = calloc(workers, sizeof *world->woken);
     assert_non_null(world->woken);
     for (unsigned i = 0; i < workers; i++)

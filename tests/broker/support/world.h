@@ -12,6 +12,10 @@
 #include "broker/conn.h"
 #include "mqtt/packet.h"
 
+/* Deliveries in memory of a session that is behind, in worlds that begin from now on; 0: as many as
+ * in life. */
+extern unsigned world_window;
+
 struct world {
     struct broker *broker;
     struct config *config;
