@@ -35,4 +35,4 @@ MUST_USE int lmdb_store_open(const struct lmdb_store_options *options, struct st
 
 /* Starts the writer; after load(). `wake` is called, on the writer's thread, when a worker has
  * something to collect(). Aborts when no thread can be made. */
-void lmdb_store_start(struct store *base, void (*wake)(void *ctx, unsigned worker), void *ctx);
+void lmdb_store_start(struct store *store, void (*wake)(void *ctx, unsigned worker), void *ctx);
