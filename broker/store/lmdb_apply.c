@@ -627,7 +627,7 @@ static void confirm_done(struct lmdb_store *store, const struct store_op *op)
     uint32_t logged = tally ? tally->logged : 0;
     if (op->state == DONE_UNWRITTEN)
         return;
-    if (op->state == DONE_LOGGED) {
+    if (op->state == DONE_LOGGED && tally) { /* it is: others are not done */
         tally->logged++;
         return;
     }

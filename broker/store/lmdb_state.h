@@ -273,8 +273,8 @@ void acklog_done(struct lmdb_store *store);
 
 /* ---- lmdb_reader.c ---- */
 
-void reader_fetch(struct store *store, unsigned worker, struct store_fetch *fetch);
-struct store_fetch *reader_fetched(struct store *store, unsigned worker);
+void reader_fetch(struct store *base, unsigned worker, struct store_fetch *fetch);
+struct store_fetch *reader_fetched(struct store *base, unsigned worker);
 void reader_committed(struct lmdb_store *store); /* the writer has told lanes something */
 void reader_init(struct lmdb_store *store);
 void reader_start(struct lmdb_store *store);

@@ -265,9 +265,9 @@ static void done(struct model *model, const struct store_op *op)
 {
     struct kept_message *kept = op->message ? find_or_add(model, op->message)
                                             : find_message(model, op->number);
-    if (!kept && model->torn)
+    assert_true(kept || model->torn);
+    if (!kept)
         return;
-    assert_non_null(kept);
     if (!kept->routed) {
         kept->early = realloc(kept->early, (kept->early_count + 1) * sizeof *kept->early);
         assert_non_null(kept->early);
