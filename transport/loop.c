@@ -369,6 +369,9 @@ static void close_handle(uv_handle_t *handle, void *ctx)
 void loop_close(struct loop *loop)
 {
     struct peer *next;
+    if (!loop->initialised || loop->closed)
+        return;
+    loop->closed = true;
     for (struct peer *peer = take_queue(loop); peer; peer = next) {
         next = peer->queue_next;
         peer_free(peer);
@@ -400,11 +403,9 @@ static void free_places(struct loop *loop)
 
 void loop_done(struct loop *loop)
 {
-    if (loop->initialised) {
-        if (!retired[loop->index])
-            loop_close(loop);
+    loop_close(loop);
+    if (loop->initialised)
         uv_loop_close(&loop->uv);
-    }
     if (loop->wake_fd >= 0)
         close(loop->wake_fd);
     free(loop->scratch);

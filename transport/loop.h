@@ -50,6 +50,7 @@ struct loop {
     struct worker *worker; /* (i) */
     unsigned index;        /* (i) */
     bool initialised;      /* the libuv loop is there */
+    bool closed;           /* every connection is */
 
     uv_loop_t uv;                  /* (o) */
     struct lws_context *context;   /* (o) */
@@ -94,9 +95,10 @@ MUST_USE enum err loop_init(struct loop *loop, struct server *server, unsigned i
 void loop_attach_worker(struct loop *loop, struct worker *worker);
 /* Serves until `quit` is requested. */
 void loop_run(struct loop *loop);
-/* On the same thread, once no loop runs any more: closes every connection that is left. */
+/* On the same thread (or the main thread, when it never ran), once no loop runs any more: closes every
+ * connection that is left. Once. */
 void loop_close(struct loop *loop);
-/* Main thread, after loop_close() or instead of loop_run(). */
+/* Main thread, when nobody is left who could wake it up. */
 void loop_done(struct loop *loop);
 
 /* Milliseconds since 1970, taken once per turn; never goes back. */

@@ -566,7 +566,7 @@ static void close_all(struct server *server)
     if (server->acceptor.open)
         acceptor_close(&server->acceptor);
     for (unsigned i = 0; i < server->loop_count; i++)
-        loop_done(&server->loops[i]);
+        loop_close(&server->loops[i]);
     acceptor_done(&server->acceptor);
     gate_done(&server->gate);
     certificates_done(&server->certificates);
@@ -576,6 +576,8 @@ static void close_all(struct server *server)
         broker_free(server->broker);
     if (server->store)
         server->store->ops->free(server->store);
+    for (unsigned i = 0; i < server->loop_count; i++) /* now nobody can wake them up any more */
+        loop_done(&server->loops[i]);
     if (server->pid_file_written)
         unlink(server->config->pid_file);
     if (server->signal_fd >= 0)
