@@ -24,7 +24,7 @@ struct login;
 struct config;
 struct principal;
 struct quota;
-struct remembered;
+struct access_memory;
 struct session;
 
 enum conn_phase {
@@ -119,16 +119,16 @@ struct conn {
     uint64_t credential;     /* fingerprint of the stored password or key that let it in; 0 none */
     struct principal
         *principal; /* who the session will belong to; from conn_admitted() on, owned */
-    struct remembered *remembered;  /* of its publishes, see auth/access.h; owned */
-    struct quota *quota;            /* when there are rates, see quota.h; owned */
-    const struct conn_names *names; /* while CONNECT is looked at, borrowed */
-    struct topic_place last_topic;  /* that it has published to */
-    struct session *session;        /* attached in CONN_OPEN */
-    struct login *login;            /* in CONN_CLAIMING, until it is known who it is; then */
-    struct claim *claim;            /* until the session is here */
-    struct message *will;           /* owned */
-    uint32_t will_delay;            /* seconds */
-    uint32_t session_expiry;        /* seconds, as granted */
+    struct access_memory *access_memory; /* of its publishes, see auth/access.h; owned */
+    struct quota *quota;                 /* when there are rates, see quota.h; owned */
+    const struct conn_names *names;      /* while CONNECT is looked at, borrowed */
+    struct topic_place last_topic;       /* that it has published to */
+    struct session *session;             /* attached in CONN_OPEN */
+    struct login *login;                 /* in CONN_CLAIMING, until it is known who it is; then */
+    struct claim *claim;                 /* until the session is here */
+    struct message *will;                /* owned */
+    uint32_t will_delay;                 /* seconds */
+    uint32_t session_expiry;             /* seconds, as granted */
 
     uint8_t *partial; /* the beginning of a packet, or in CONN_CLAIMING whatever arrived */
     size_t partial_len, partial_room;

@@ -169,6 +169,21 @@ uint64_t durable_message(struct worker *worker, struct message *message, bool un
                                                     .message = message_ref(message) });
 }
 
+struct delivery durable_delivery(struct message *message, const struct receiver *receiver)
+{
+    struct delivery delivery = {
+        .message = message,
+        .sub_id = receiver->sub_id,
+        .qos = receiver->qos,
+        .flags = (uint8_t)(DELIVERY_STORED | (receiver->retain ? DELIVERY_RETAIN : 0)),
+    };
+    if (receiver->ids) {
+        delivery.ids = sub_ids_ref(receiver->ids);
+        delivery.flags |= DELIVERY_MANY_IDS;
+    }
+    return delivery;
+}
+
 void durable_adopt(struct worker *worker, const struct session *session, struct delivery *delivery)
 {
     uint32_t slot = session_kept_slot(session);

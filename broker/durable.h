@@ -10,6 +10,7 @@
 #include "mqtt/span.h"
 
 struct inflight_entry;
+struct receiver;
 struct session;
 struct subscription;
 struct worker;
@@ -38,6 +39,9 @@ void durable_unrouted(struct worker *worker, const struct session *session, uint
                       struct message *message);
 /* It is known who receives it: message->stored says so. `unrouted`: it has been recorded before. */
 uint64_t durable_message(struct worker *worker, struct message *message, bool unrouted);
+/* A stored message on its way to one of its receivers again, as it was written down for it. Takes the
+ * reference over. */
+struct delivery durable_delivery(struct message *message, const struct receiver *receiver);
 /* The session is about to be given a retained message: to survive, it becomes a message of its own
  * with this one receiver. Without memory it does not survive. */
 void durable_adopt(struct worker *worker, const struct session *session, struct delivery *delivery);

@@ -111,19 +111,9 @@ void paging_forget(struct session *session)
 
 static struct delivery delivery_of(const struct session *session, struct message *message)
 {
-    struct stored *stored = message->stored;
-    const struct receiver *receiver = &stored->receivers[0];
-    struct delivery delivery = {
-        .message = message,
-        .sub_id = receiver->sub_id,
-        .qos = receiver->qos,
-        .flags = (uint8_t)(DELIVERY_STORED | (receiver->retain ? DELIVERY_RETAIN : 0)),
-    };
-    if (receiver->ids) {
-        delivery.ids = sub_ids_ref(receiver->ids);
-        delivery.flags |= DELIVERY_MANY_IDS;
-    }
-    if (receiver->qos == 1 && stored->sequence <= session->maybe_sent)
+    const struct stored *stored = message->stored;
+    struct delivery delivery = durable_delivery(message, &stored->receivers[0]);
+    if (delivery.qos == 1 && stored->sequence <= session->maybe_sent)
         delivery.flags |= DELIVERY_MAYBE_SENT;
     return delivery;
 }

@@ -284,21 +284,6 @@ static bool take_outbound(void *ctx, const struct loaded_outbound *outbound)
     return add_exchange(restore, session, &released, &none);
 }
 
-static struct delivery delivery_for(struct message *message, const struct receiver *receiver)
-{
-    struct delivery delivery = {
-        .message = message_ref(message),
-        .sub_id = receiver->sub_id,
-        .qos = receiver->qos,
-        .flags = (uint8_t)(DELIVERY_STORED | (receiver->retain ? DELIVERY_RETAIN : 0)),
-    };
-    if (receiver->ids) {
-        delivery.ids = sub_ids_ref(receiver->ids);
-        delivery.flags |= DELIVERY_MANY_IDS;
-    }
-    return delivery;
-}
-
 /* It is read when the client comes back. */
 static bool give_number(struct session *session, const struct holder *holder,
                         const struct loaded_message *message, uint8_t qos)
@@ -345,7 +330,8 @@ static bool give_to_group(struct restore *restore, const struct holder *holder,
 static bool give(struct restore *restore, const struct holder *holder, struct message *message,
                  uint32_t index, const struct loaded_outbound *outbound)
 {
-    struct delivery delivery = delivery_for(message, &message->stored->receivers[index]);
+    struct delivery delivery = durable_delivery(message_ref(message),
+                                                &message->stored->receivers[index]);
     return holder->session ? give_to_session(restore, holder, outbound, &delivery)
                            : give_to_group(restore, holder, outbound, &delivery);
 }

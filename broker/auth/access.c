@@ -142,7 +142,7 @@ uint8_t access_mark(const struct worker *worker, const struct session *session, 
 /* ---- publishing ---- */
 
 /* What a connection's last PUBLISH was told, and what has been said in the log. */
-struct remembered {
+struct access_memory {
     uint32_t rules; /* the number under which it was decided */
     bool allowed;
     uint16_t topic_len; /* 0: nothing is remembered */
@@ -151,17 +151,17 @@ struct remembered {
     uint8_t topic[TOPIC_MAX];
 };
 
-static struct remembered *memory_of(struct conn *conn)
+static struct access_memory *memory_of(struct conn *conn)
 {
-    if (!conn->remembered)
-        conn->remembered = calloc(1, sizeof *conn->remembered);
-    return conn->remembered;
+    if (!conn->access_memory)
+        conn->access_memory = calloc(1, sizeof *conn->access_memory);
+    return conn->access_memory;
 }
 
 bool access_may_publish(struct conn *conn, struct span topic)
 {
     struct worker *worker = conn->worker;
-    struct remembered *last = memory_of(conn);
+    struct access_memory *last = memory_of(conn);
     if (last && last->topic_len && last->rules == worker->rules &&
         span_equal(span_of(last->topic, last->topic_len), topic))
         return last->allowed;
@@ -177,14 +177,14 @@ bool access_may_publish(struct conn *conn, struct span topic)
 
 void access_forget(struct conn *conn)
 {
-    free(conn->remembered);
-    conn->remembered = NULL;
+    free(conn->access_memory);
+    conn->access_memory = NULL;
 }
 
 /* Whether something of this hash has not been said yet; it has been then. */
 static bool is_news(struct conn *conn, uint64_t hash)
 {
-    struct remembered *memory = memory_of(conn);
+    struct access_memory *memory = memory_of(conn);
     if (!memory || memory->said_count > REFUSALS_MAX)
         return false;
     for (unsigned i = 0; i < memory->said_count; i++)
@@ -217,7 +217,7 @@ void access_log_refusal(struct conn *conn, enum acl_access access, struct span t
     log_quote(user, sizeof user, client.user.data ? (const void *)client.user.data : "-",
               client.user.data ? client.user.len : 1);
     log_quote(text, sizeof text, topic.data, topic.len);
-    if (conn->remembered->said_count > REFUSALS_MAX)
+    if (conn->access_memory->said_count > REFUSALS_MAX)
         log_emit(LEVEL_NOTICE, "Client %s [%s] user %s: more refusals, which are not logged.", id,
                  conn->address, user);
     else if (why.line)
