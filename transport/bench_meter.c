@@ -15,22 +15,13 @@
 #include <dirent.h>
 #include <unistd.h>
 
+#include "transport/process.h"
+
 uint64_t bench_own_cpu(void)
 {
     struct timespec used;
     clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &used);
     return (uint64_t)used.tv_sec * 1000000000 + (uint64_t)used.tv_nsec;
-}
-
-/* The first line of a file of the kernel; false: there is none. */
-static bool first_line(const char *path, char *line, int size)
-{
-    FILE *file = fopen(path, "re");
-    if (!file)
-        return false;
-    bool read = fgets(line, size, file) != NULL;
-    fclose(file);
-    return read;
 }
 
 static uint64_t thread_cpu(uint32_t pid, const char *thread)
@@ -39,7 +30,7 @@ static uint64_t thread_cpu(uint32_t pid, const char *thread)
     uint64_t used = 0;
 
     snprintf(path, sizeof path, "/proc/%" PRIu32 "/task/%s/schedstat", pid, thread);
-    if (!first_line(path, line, sizeof line) || sscanf(line, "%" SCNu64, &used) != 1)
+    if (!process_read_line(path, line, sizeof line) || sscanf(line, "%" SCNu64, &used) != 1)
         return 0;
     return used;
 }
@@ -51,7 +42,7 @@ static uint64_t ticks_cpu(uint32_t pid)
     uint64_t user = 0, kernel = 0;
 
     snprintf(path, sizeof path, "/proc/%" PRIu32 "/stat", pid);
-    const char *end = first_line(path, line, sizeof line) ? strrchr(line, ')') : NULL;
+    const char *end = process_read_line(path, line, sizeof line) ? strrchr(line, ')') : NULL;
     if (!end || sscanf(end + 1, "%*s%*s%*s%*s%*s%*s%*s%*s%*s%*s%*s%" SCNu64 "%" SCNu64, &user,
                        &kernel) != 2)
         return 0;
@@ -84,7 +75,7 @@ uint64_t bench_process_memory(uint32_t pid)
     if (!pid)
         return 0;
     snprintf(path, sizeof path, "/proc/%" PRIu32 "/statm", pid);
-    if (!first_line(path, line, sizeof line) || sscanf(line, "%*u %" SCNu64, &pages) != 1)
+    if (!process_read_line(path, line, sizeof line) || sscanf(line, "%*u %" SCNu64, &pages) != 1)
         return 0;
     return pages * (uint64_t)sysconf(_SC_PAGESIZE);
 }

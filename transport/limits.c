@@ -16,6 +16,7 @@
 
 #include "broker/config.h"
 #include "broker/log.h"
+#include "transport/process.h"
 
 /* Besides connections: standard streams, log file, store, configuration being reloaded, … */
 #define DESCRIPTORS_BASE 64u
@@ -33,31 +34,18 @@ unsigned limits_cpu_quota(const char *text)
     return cpus > UINT_MAX ? 0 : (unsigned)cpus;
 }
 
-/* The first line of a small file, without its newline; false when it cannot be read. */
-static bool read_line(const char *path, char *line, size_t size)
-{
-    FILE *file = fopen(path, "re");
-    if (!file)
-        return false;
-    bool ok = fgets(line, (int)size, file) != NULL;
-    fclose(file);
-    if (ok)
-        line[strcspn(line, "\n")] = '\0';
-    return ok;
-}
-
 /* The smallest quota of our cgroup and those around it. */
 static unsigned cgroup_cpus(void)
 {
     char line[PATH_MAX];
-    if (!read_line("/proc/self/cgroup", line, sizeof line) || strncmp(line, "0::/", 4) != 0)
+    if (!process_read_line("/proc/self/cgroup", line, sizeof line) || strncmp(line, "0::/", 4) != 0)
         return 0;
     unsigned least = 0;
     char *group = line + 3;
     for (;;) {
         char path[PATH_MAX + 32], text[64];
         snprintf(path, sizeof path, "/sys/fs/cgroup%s/cpu.max", group);
-        unsigned cpus = read_line(path, text, sizeof text) ? limits_cpu_quota(text) : 0;
+        unsigned cpus = process_read_line(path, text, sizeof text) ? limits_cpu_quota(text) : 0;
         if (cpus && (!least || cpus < least))
             least = cpus;
         char *slash = strrchr(group, '/');

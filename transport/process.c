@@ -124,7 +124,20 @@ enum err process_take_signals(int *ret_fd)
     return ERR_OK;
 }
 
-/* The fields of statm: size, resident, shared, text, lib, data and stack; in pages. */
+bool process_read_line(const char *path, char *line, size_t size)
+{
+    FILE *file = fopen(path, "re");
+    if (!file)
+        return false;
+    bool ok = fgets(line, (int)size, file) != NULL;
+    fclose(file);
+    if (ok)
+        line[strcspn(line, "\n")] = '\0';
+    return ok;
+}
+
+/* The fields of statm: size, resident, shared, text, lib, data and stack; in pages. Read without a stream,
+ * whose buffer may not be had when this matters. */
 static uint64_t data_pages(void)
 {
     char text[128] = "";

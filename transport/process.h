@@ -5,6 +5,8 @@
  */
 #pragma once
 
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "broker/err.h"
@@ -24,6 +26,10 @@ MUST_USE enum err process_write_pid(const char *path);
 MUST_USE enum err process_give_to_user(const char *path, const char *user);
 /* Started by root, becomes `user`; a missing default user is replaced by nobody. */
 MUST_USE enum err process_become_user(const char *user, char why[PROCESS_WHY_MAX]);
+
+/* The first line of a small file, as the kernel has many, without its newline; false when it cannot be
+ * read. Any thread. */
+MUST_USE bool process_read_line(const char *path, char *line, size_t size);
 
 /* Bytes of memory in use, as RLIMIT_DATA counts them but without what is free inside of it; any
  * thread. And giving that back, as far as it goes. */
