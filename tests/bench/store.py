@@ -51,9 +51,12 @@ class Figures:
     def __init__(self):
         self.cpu, self.rate, self.written, self.spared = [], [], [], []
 
-    def add(self, report, running):
+    def add(self, report):
         self.cpu.append(report["broker_cpu_us"])
         self.rate.append(report["rate"])
+
+    def look(self, report, running):
+        """What the broker says of its store after it."""
         written, spared = sys_value(running, "messages/written"), sys_value(running, "messages/spared")
         if written is not None and spared is not None and written + spared:
             self.spared.append(spared / (written + spared))
@@ -80,11 +83,9 @@ def take(bench, broker, kind, label, report, results, running):
     if not report or report["failed"]:
         return
     figures = results.setdefault((label, broker, kind), Figures())
+    figures.add(report)
     if running and broker.kind == "noctule" and kind == "disk":
-        figures.add(report, running)
-    else:
-        figures.cpu.append(report["broker_cpu_us"])
-        figures.rate.append(report["rate"])
+        figures.look(report, running)
 
 
 def start_again(bench, broker):

@@ -53,7 +53,7 @@ def power_library(folder):
     return path
 
 
-def run(rounds, seed, power=False, workers=2, lies=False, options="", report=None):
+def run(rounds, seed, power=False, workers=2, lies=False, options=""):
     """`rounds` lives, then everything has to arrive. Returns how many messages did. Raises
     crash.Failure (or a time-out) with what went wrong; the store then stays for whoever looks."""
     chance = random.Random(seed)
@@ -69,7 +69,7 @@ def run(rounds, seed, power=False, workers=2, lies=False, options="", report=Non
         doomed.start()
         storm.setup(doomed.tcp)
         doomed.kill()
-        for number in range(rounds):
+        for _ in range(rounds):
             if power:
                 doomed.environment = {
                     "LD_PRELOAD": library, "POWER_DIR": store + "/",
@@ -77,8 +77,6 @@ def run(rounds, seed, power=False, workers=2, lies=False, options="", report=Non
                     "POWER_SEED": str(chance.randrange(1 << 30)),
                     **({"POWER_NO_SYNC": "1"} if lies else {})}
             _live(storm, doomed, chance.uniform(0.02, 2.0 if power else 0.3))
-            if report:
-                report(number + 1)
         doomed.environment = None
         doomed.start()
         storm.finish(doomed.tcp)

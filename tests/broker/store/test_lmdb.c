@@ -14,24 +14,6 @@
 
 #include <cmocka.h>
 
-static int setup(void **state)
-{
-    struct lmdb_fixture *f = calloc(1, sizeof *f);
-    if (!f)
-        return -1;
-    lmdb_fixture_init(f);
-    lmdb_open(f);
-    *state = f;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    lmdb_fixture_done(*state);
-    free(*state);
-    return 0;
-}
-
 static void test_store_sessions_and_subscriptions_survive(void **state)
 {
     struct lmdb_fixture *f = *state;
@@ -416,7 +398,7 @@ static void test_store_of_version_1_is_opened(void **state)
     }
 }
 
-#define WITH_STORE(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+#define WITH_STORE(test) cmocka_unit_test_setup_teardown(test, lmdb_setup, lmdb_teardown)
 
 int main(void)
 {

@@ -42,13 +42,6 @@ static int setup(void **state)
     return 0;
 }
 
-static int teardown(void **state)
-{
-    lmdb_fixture_done(*state);
-    free(*state);
-    return 0;
-}
-
 static int open_file(const struct lmdb_fixture *f, off_t *ret_size)
 {
     char path[128];
@@ -160,7 +153,7 @@ static void test_damage_page_overwritten(void **state)
         most = messages > most && messages < MESSAGES ? messages : most;
         expect_usable(f);
         lmdb_close(f);
-        teardown((void **)&f);
+        lmdb_teardown((void **)&f);
         assert_int_equal(setup((void **)&f), 0);
         *state = f;
     }
@@ -230,7 +223,7 @@ static void test_child_that_dies_is_damage(void **state)
     assert_true(rc != 0); /* a sanitizer turns the signal into an exit code */
 }
 
-#define WITH_STORE(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+#define WITH_STORE(test) cmocka_unit_test_setup_teardown(test, setup, lmdb_teardown)
 
 int main(void)
 {

@@ -14,24 +14,6 @@
 
 #include <cmocka.h>
 
-static int setup(void **state)
-{
-    struct lmdb_fixture *f = calloc(1, sizeof *f);
-    if (!f)
-        return -1;
-    lmdb_fixture_init(f);
-    lmdb_open(f);
-    *state = f;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    lmdb_fixture_done(*state);
-    free(*state);
-    return 0;
-}
-
 static void add_will(struct lmdb_fixture *f)
 {
     size_t len;
@@ -223,7 +205,7 @@ static void test_backup_of_a_live_store_is_a_store(void **state)
     free(copy);
 }
 
-#define WITH_STORE(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
+#define WITH_STORE(test) cmocka_unit_test_setup_teardown(test, lmdb_setup, lmdb_teardown)
 
 int main(void)
 {

@@ -17,22 +17,12 @@
 
 static int setup(void **state)
 {
-    struct lmdb_fixture *f = calloc(1, sizeof *f);
-    if (!f)
+    if (lmdb_setup(state) != 0)
         return -1;
-    lmdb_fixture_init(f);
-    lmdb_open(f);
+    struct lmdb_fixture *f = *state;
     for (uint32_t slot = 1; slot <= 3; slot++)
         lmdb_add_session(f, 0, slot, "s");
     lmdb_commit(f, 0);
-    *state = f;
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    lmdb_fixture_done(*state);
-    free(*state);
     return 0;
 }
 
@@ -230,7 +220,7 @@ static void test_store_answers_that_nobody_takes_are_freed(void **state)
 
 int main(void)
 {
-#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, setup, lmdb_teardown)
     const struct CMUnitTest tests[] = {
         TEST(test_store_reads_back_with_what_the_receiver_had),
         TEST(test_store_reads_back_in_slices),

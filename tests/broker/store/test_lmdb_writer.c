@@ -17,15 +17,11 @@
 
 static int setup(void **state)
 {
-    struct lmdb_fixture *f = calloc(1, sizeof *f);
-    if (!f)
-        return -1;
     signal(SIGXFSZ, SIG_IGN);
-    lmdb_fixture_init(f);
-    lmdb_open(f);
-    lmdb_add_session(f, 0, 1, "s");
-    lmdb_commit(f, 0);
-    *state = f;
+    if (lmdb_setup(state) != 0)
+        return -1;
+    lmdb_add_session(*state, 0, 1, "s");
+    lmdb_commit(*state, 0);
     return 0;
 }
 
@@ -40,9 +36,7 @@ static void set_room(rlim_t bytes)
 static int teardown(void **state)
 {
     set_room(RLIM_INFINITY);
-    lmdb_fixture_done(*state);
-    free(*state);
-    return 0;
+    return lmdb_teardown(state);
 }
 
 /* Until the writer has tried, and said so. */

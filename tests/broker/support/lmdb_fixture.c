@@ -399,3 +399,23 @@ void lmdb_add_retained(struct lmdb_fixture *f, unsigned worker, const char *topi
              &(struct store_op){
                  .kind = STORE_RETAINED, .message = plain(topic, payload), .number = number });
 }
+
+/* ---- for cmocka ---- */
+
+int lmdb_setup(void **state)
+{
+    struct lmdb_fixture *f = calloc(1, sizeof *f);
+    if (!f)
+        return -1;
+    lmdb_fixture_init(f);
+    lmdb_open(f);
+    *state = f;
+    return 0;
+}
+
+int lmdb_teardown(void **state)
+{
+    lmdb_fixture_done(*state);
+    free(*state);
+    return 0;
+}
