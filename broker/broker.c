@@ -5,6 +5,7 @@
  */
 #include "broker/broker.h"
 
+#include "broker/alloc.h"
 #include "broker/auth/access.h"
 #include "broker/auth/pool.h"
 #include "broker/broker_state.h"
@@ -29,19 +30,16 @@ struct broker *broker_new(struct config *config, unsigned workers, const struct 
     broker->owns_store = !env->store;
     broker->store = env->store ? env->store : memory_store_new();
     broker->table = session_table_new(broker->seed);
-    broker->tree = tree_new(broker->seed);
-    CHECK(broker->tree);
+    broker->tree = must_have(tree_new(broker->seed));
     atomic_init(&broker->generation, tree_generation(broker->tree));
     broker->retained = retained_new(broker->seed);
     broker->groups = groups_new(broker->seed);
-    broker->certificates = calloc(config->listener_count, sizeof *broker->certificates);
-    CHECK(broker->certificates);
+    broker->certificates = must_have(calloc(config->listener_count, sizeof *broker->certificates));
     broker->pool = pool_new(broker, env->auth_threads);
     broker->worker_count = workers;
     broker->config = config_ref(config);
     broker->rules = ACCESS_UNDECIDED + 1;
-    broker->workers = calloc(workers, sizeof(struct worker *));
-    CHECK(broker->workers);
+    broker->workers = must_have(calloc(workers, sizeof(struct worker *)));
     for (unsigned i = 0; i < workers; i++) {
         broker->workers[i] = worker_new(broker, i, env->now);
         broker->workers[i]->config = config_ref(config);

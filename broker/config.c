@@ -16,8 +16,10 @@
 #include <string.h>
 #include <strings.h>
 
+#include "broker/alloc.h"
 #include "broker/config_builder.h"
 #include "broker/log.h"
+#include "broker/whole_file.h"
 
 /* ---- the life of a configuration ---- */
 
@@ -28,11 +30,9 @@ struct counted_config {
 
 struct config *config_new(void)
 {
-    struct counted_config *counted = calloc(1, sizeof *counted);
+    struct counted_config *counted = must_have(calloc(1, sizeof *counted));
     char why[OPTION_WHY_MAX];
 
-    if (!counted)
-        abort();
     atomic_init(&counted->references, 1);
     for (size_t i = 0; i < option_count; i++) {
         const struct option *option = &option_table[i];
@@ -456,36 +456,13 @@ static void read_text(struct builder *b, const char *text, size_t len)
 
 /* ---- files ---- */
 
-/* The whole file into fresh memory, which the caller frees; NULL and errno when that fails. */
-static char *read_whole(const char *path, size_t *ret_len)
-{
-    FILE *file = fopen(path, "rb");
-    char *text = malloc(CONFIG_BYTES_MAX + 1);
-
-    if (!text)
-        abort();
-    *ret_len = file ? fread(text, 1, CONFIG_BYTES_MAX + 1, file) : 0;
-    if (file && !ferror(file) && *ret_len <= CONFIG_BYTES_MAX) {
-        fclose(file);
-        return text;
-    }
-    if (file) {
-        int error = ferror(file) ? errno : EFBIG;
-
-        fclose(file);
-        errno = error;
-    }
-    free(text);
-    return NULL;
-}
-
 /* Reads a file as if it stood at the line that is being read. */
 static void read_file(struct builder *b, const char *path)
 {
     struct origin here = b->here;
     size_t current = b->current;
     size_t len;
-    char *text = read_whole(path, &len);
+    char *text = whole_file_read(path, CONFIG_BYTES_MAX, &len);
 
     b->here = (struct origin){ builder_keep_name(b, path), 0 };
     b->current = NO_LISTENER;
@@ -518,12 +495,10 @@ static bool ends_in_conf(const char *name)
 /* The names in the directory that end in .conf, sorted; the caller frees them and the list. */
 static char **list_directory(struct builder *b, DIR *directory, size_t *ret_count)
 {
-    char **names = calloc(MAX_INCLUDED, sizeof *names);
+    char **names = must_have(calloc(MAX_INCLUDED, sizeof *names));
     size_t count = 0;
     struct dirent *entry;
 
-    if (!names)
-        abort();
     while ((entry = readdir(directory))) {
         if (!ends_in_conf(entry->d_name))
             continue;

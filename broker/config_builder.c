@@ -13,6 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "broker/alloc.h"
 #include "broker/auth/acl.h"
 #include "broker/auth/acl_file.h"
 #include "broker/auth/jwt.h"
@@ -21,11 +22,7 @@
 
 static void *zeroed(size_t count, size_t size)
 {
-    void *memory = calloc(count ? count : 1, size);
-
-    if (!memory)
-        abort();
-    return memory;
+    return must_have(calloc(count ? count : 1, size));
 }
 
 /* A row that has a field of its own in a listener. */
@@ -103,10 +100,7 @@ void builder_done(struct builder *builder)
 
 const char *builder_keep_name(struct builder *builder, const char *name)
 {
-    char **names = realloc(builder->names, (builder->name_count + 1) * sizeof *names);
-
-    if (!names)
-        abort();
+    char **names = must_have(realloc(builder->names, (builder->name_count + 1) * sizeof *names));
     builder->names = names;
     names[builder->name_count] = option_keep_text(name, strlen(name));
     return names[builder->name_count++];
@@ -146,11 +140,8 @@ void complain(struct builder *builder, enum problem_severity severity, const cha
 
 static struct draft *add_draft(struct builder *builder)
 {
-    struct draft *listeners = realloc(builder->listeners,
-                                      (builder->listener_count + 1) * sizeof *listeners);
-
-    if (!listeners)
-        abort();
+    struct draft *listeners = must_have(
+        realloc(builder->listeners, (builder->listener_count + 1) * sizeof *listeners));
     builder->listeners = listeners;
     return &listeners[builder->listener_count++];
 }

@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "broker/alloc.h"
 #include "broker/auth/acl.h"
 #include "broker/auth/jwt.h"
 #include "broker/auth/password_file.h"
@@ -109,10 +110,7 @@ static void report_listener(struct comparison *c, const struct listener_config *
 static void compare_listeners(struct comparison *c, const struct config *running,
                               struct config *fresh)
 {
-    struct listener_config *kept = calloc(running->listener_count, sizeof *kept);
-
-    if (!kept)
-        abort();
+    struct listener_config *kept = must_have(calloc(running->listener_count, sizeof *kept));
     for (size_t i = 0; i < running->listener_count; i++) {
         const struct listener_config *old = &running->listeners[i];
         struct listener_config *found = find_listener(fresh, old);

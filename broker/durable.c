@@ -5,6 +5,7 @@
  */
 #include "broker/durable.h"
 
+#include "broker/alloc.h"
 #include "broker/auth/access.h"
 #include "broker/broker_state.h"
 #include "broker/conn_state.h"
@@ -74,8 +75,8 @@ uint64_t durable_session(struct worker *worker, struct session *session, bool la
     struct session_record record = describe(session);
     if (!session->slot)
         return 0;
-    op.record = session_record_encode(&record, &op.record_len);
-    CHECK(op.record); /* bounded by the limits of CONNECT */
+    op.record = must_have(
+        session_record_encode(&record, &op.record_len)); /* bounded by CONNECT's limits */
     return give(worker, &op, late);
 }
 
@@ -97,15 +98,13 @@ uint64_t durable_subscribed(struct worker *worker, const struct session *session
     };
     if (!session_kept_slot(session))
         return 0;
-    op.record = subscription_record_encode(&record, &op.record_len);
-    CHECK(op.record);
+    op.record = must_have(subscription_record_encode(&record, &op.record_len));
     return worker_store(worker, &op);
 }
 
 static struct store_op filter_op(enum store_op_kind kind, uint32_t slot, struct span filter)
 {
-    struct store_op op = { .kind = kind, .slot = slot, .record = malloc(filter.len) };
-    CHECK(op.record);
+    struct store_op op = { .kind = kind, .slot = slot, .record = must_have(malloc(filter.len)) };
     memcpy(op.record, filter.data, filter.len);
     op.record_len = filter.len;
     return op;
@@ -155,8 +154,8 @@ uint64_t durable_inbound_release(struct worker *worker, const struct session *se
 void durable_unrouted(struct worker *worker, const struct session *session, uint16_t id,
                       struct message *message)
 {
-    message->stored = stored_new(store_new_sequence(worker->broker->store), worker->now, 0);
-    CHECK(message->stored);
+    message->stored = must_have(
+        stored_new(store_new_sequence(worker->broker->store), worker->now, 0));
     (void)worker_store(worker, &(struct store_op){ .kind = STORE_UNROUTED,
                                                    .slot = session->slot,
                                                    .packet_id = id,

@@ -4,6 +4,7 @@
  * live. It tells the group's worker by mail what happens and touches neither the group's queue nor
  * its order of members.
  */
+#include "broker/alloc.h"
 #include "broker/auth/access.h"
 #include "broker/broker_state.h"
 #include "broker/durable.h"
@@ -21,12 +22,10 @@ enum { FIRST_BUCKETS = 16 };
 
 struct groups *groups_new(uint64_t seed)
 {
-    struct groups *groups = calloc(1, sizeof *groups);
-    CHECK(groups);
+    struct groups *groups = must_have(calloc(1, sizeof *groups));
     groups->seed = seed;
     groups->room = FIRST_BUCKETS;
-    groups->table = calloc(groups->room, sizeof(struct group *));
-    CHECK(groups->table);
+    groups->table = must_have(calloc(groups->room, sizeof(struct group *)));
     CHECK(pthread_mutex_init(&groups->lock, NULL) == 0);
     return groups;
 }

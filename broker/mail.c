@@ -7,22 +7,13 @@
 
 #include <stdlib.h>
 
-enum { FIRST_ROOM = 16, KEEP_ROOM = 4096 };
+#include "broker/alloc.h"
 
-/* Room for one more element. */
-static void *grow(void *at, size_t count, size_t *room, size_t size)
-{
-    if (count < *room)
-        return at;
-    *room = *room ? *room * 2 : FIRST_ROOM;
-    at = realloc(at, *room * size);
-    CHECK(at);
-    return at;
-}
+enum { KEEP_ROOM = 4096 };
 
 void mails_add(struct mails *mails, const struct mail *mail)
 {
-    mails->at = grow(mails->at, mails->count, &mails->room, sizeof *mail);
+    mails->at = must_have(array_grow(mails->at, mails->count, &mails->room, sizeof *mail));
     mails->at[mails->count++] = *mail;
 }
 
@@ -37,6 +28,7 @@ void mails_clear(struct mails *mails)
 
 void deliveries_add(struct deliveries *deliveries, const struct delivery *delivery)
 {
-    deliveries->at = grow(deliveries->at, deliveries->count, &deliveries->room, sizeof *delivery);
+    deliveries->at = must_have(
+        array_grow(deliveries->at, deliveries->count, &deliveries->room, sizeof *delivery));
     deliveries->at[deliveries->count++] = *delivery;
 }

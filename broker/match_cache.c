@@ -2,6 +2,7 @@
 /* See match_cache.h. */
 #include "broker/match_cache.h"
 
+#include "broker/alloc.h"
 #include "broker/err.h"
 
 #include <stdlib.h>
@@ -33,8 +34,7 @@ struct match_cache {
 
 struct match_cache *match_cache_new(uint64_t seed)
 {
-    struct match_cache *cache = calloc(1, sizeof *cache);
-    CHECK(cache);
+    struct match_cache *cache = must_have(calloc(1, sizeof *cache));
     cache->seed = seed;
     return cache;
 }

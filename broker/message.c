@@ -5,6 +5,7 @@
  */
 #include "broker/message.h"
 
+#include "broker/alloc.h"
 #include "broker/auth/author.h"
 #include "broker/err.h"
 #include "broker/slab.h"
@@ -148,10 +149,8 @@ void message_will_is_sent(struct message *will)
 
 struct message *message_from_text(const char *topic, const char *payload, bool retain)
 {
-    struct message *message = message_from_parts(&(struct message_parts){
-        .topic = span_str(topic), .payload = span_str(payload), .retain = retain });
-    CHECK(message); /* no peer chose its size */
-    return message;
+    return must_have(message_from_parts(&(struct message_parts){
+        .topic = span_str(topic), .payload = span_str(payload), .retain = retain }));
 }
 
 struct message *message_copy(const struct message *message)

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "broker/alloc.h"
 #include "broker/config.h"
 #include "broker/log.h"
 #include "broker/options.h"
@@ -56,10 +57,7 @@ static const struct {
 
 char *option_keep_text(const char *text, size_t len)
 {
-    char *copy = malloc(len + 1);
-
-    if (!copy)
-        abort();
+    char *copy = must_have(malloc(len + 1));
     memcpy(copy, text, len);
     copy[len] = '\0';
     return copy;
@@ -328,9 +326,7 @@ static enum option_result set_text(const struct option *option, void *base, cons
         snprintf(why, OPTION_WHY_MAX, "the text has %zu bytes; at most %zu are allowed", len, most);
         return OPTION_ERROR;
     }
-    copy = malloc(len + 1);
-    if (!copy)
-        abort();
+    copy = must_have(malloc(len + 1));
     snprintf(copy, len + 1, "%s%s%s", before, *before ? " " : "", value);
     option_clear(option, base);
     memcpy(field_of(option, base), &copy, sizeof copy);

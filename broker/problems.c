@@ -9,20 +9,14 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "broker/alloc.h"
 #include "broker/err.h"
 #include "broker/options.h"
 
 static struct problem *next_problem(struct problems *problems)
 {
-    if (problems->count == problems->capacity) {
-        size_t capacity = problems->capacity ? problems->capacity * 2 : 8;
-        struct problem *list = realloc(problems->list, capacity * sizeof *list);
-
-        if (!list)
-            abort();
-        problems->list = list;
-        problems->capacity = capacity;
-    }
+    problems->list = must_have(
+        array_grow(problems->list, problems->count, &problems->capacity, sizeof *problems->list));
     return &problems->list[problems->count++];
 }
 

@@ -10,6 +10,7 @@
  */
 #include "broker/restore.h"
 
+#include "broker/alloc.h"
 #include "broker/auth/access.h"
 #include "broker/broker_state.h"
 #include "broker/durable.h"
@@ -104,18 +105,6 @@ static struct session *session_of(const struct restore *restore, uint32_t slot)
 static struct worker *any_worker(const struct restore *restore)
 {
     return restore->broker->workers[0];
-}
-
-/* Room for one more element of a growing array; NULL: no memory. */
-static void *grow(void *at, size_t count, size_t *room, size_t size)
-{
-    if (count < *room)
-        return at;
-    size_t more = *room ? *room * 2 : 64;
-    at = realloc(at, more * size);
-    if (at)
-        *room = more;
-    return at;
 }
 
 /* ---- groups, sessions, subscriptions ---- */
@@ -244,8 +233,8 @@ static const struct loaded_outbound *take_begun(struct begun *begun, size_t coun
 static bool add_exchange(struct restore *restore, struct session *session,
                          const struct loaded_outbound *outbound, struct delivery *delivery)
 {
-    struct exchange *grown = grow(restore->exchanges, restore->exchange_count,
-                                  &restore->exchange_room, sizeof *grown);
+    struct exchange *grown = array_grow(restore->exchanges, restore->exchange_count,
+                                        &restore->exchange_room, sizeof *grown);
     if (!grown) {
         delivery_unref(delivery);
         return false;
@@ -378,8 +367,8 @@ static bool take_message(void *ctx, struct loaded_message *message,
 static bool take_unrouted(void *ctx, struct message *message, uint32_t slot)
 {
     struct restore *restore = ctx;
-    struct late_route *grown = grow(restore->routes, restore->route_count, &restore->route_room,
-                                    sizeof *grown);
+    struct late_route *grown = array_grow(restore->routes, restore->route_count,
+                                          &restore->route_room, sizeof *grown);
     if (!grown)
         return false;
     restore->routes = grown;

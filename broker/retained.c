@@ -7,6 +7,7 @@
  */
 #include "broker/retained.h"
 
+#include "broker/alloc.h"
 #include "broker/auth/access.h"
 #include "broker/auth/author.h"
 #include "broker/broker_state.h"
@@ -64,8 +65,7 @@ struct slice {
 
 struct retained *retained_new(uint64_t seed)
 {
-    struct retained *retained = calloc(1, sizeof *retained);
-    CHECK(retained);
+    struct retained *retained = must_have(calloc(1, sizeof *retained));
     retained->seed = seed;
     for (unsigned i = 0; i < SHARDS; i++) {
         pthread_mutex_init(&retained->shards[i].lock, NULL);
@@ -240,8 +240,7 @@ void retained_fetch(struct worker *worker, struct session *session, struct span 
                     uint8_t options, uint32_t sub_id)
 {
     struct retained *retained = worker->broker->retained;
-    struct retained_job *job = calloc(1, sizeof *job + filter.len);
-    CHECK(job);
+    struct retained_job *job = must_have(calloc(1, sizeof *job + filter.len));
     retained_cancel(session, filter); /* subscribed again: from the beginning */
     memcpy(job->filter, filter.data, filter.len);
     job->filter_len = (uint32_t)filter.len;

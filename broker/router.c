@@ -6,6 +6,7 @@
  */
 #include "broker/router.h"
 
+#include "broker/alloc.h"
 #include "broker/auth/access.h"
 #include "broker/auth/author.h"
 #include "broker/brake.h"
@@ -32,11 +33,7 @@ struct found { /* entries of all filters that match, as the tree gives them */
 static void collect(void *ctx, const struct tree_entry *entry)
 {
     struct found *found = ctx;
-    if (found->count == found->room) {
-        found->room = found->room ? found->room * 2 : 64;
-        found->at = realloc(found->at, found->room * sizeof *found->at);
-        CHECK(found->at);
-    }
+    found->at = must_have(array_grow(found->at, found->count, &found->room, sizeof *entry));
     found->at[found->count++] = *entry;
 }
 
@@ -151,9 +148,8 @@ static void find_kept(struct match_result *result)
 
 static struct match_result *merge_all(struct found *found)
 {
-    struct match_result *result = malloc(
-        sizeof *result + found->count * sizeof(struct hit)); /* never more hits than entries */
-    CHECK(result);
+    struct match_result *result = must_have(malloc(
+        sizeof *result + found->count * sizeof(struct hit))); /* never more hits than entries */
     result->count = 0;
     gather(found);
     for (size_t first = 0, end; first < found->count; first = end) {

@@ -5,6 +5,7 @@
  */
 #include "broker/session.h"
 
+#include "broker/alloc.h"
 #include "broker/auth/access.h"
 #include "broker/auth/author.h"
 #include "broker/brake.h"
@@ -420,10 +421,8 @@ static void finish_shared(struct worker *worker, struct session *session)
 
 void session_end(struct worker *worker, struct session *session, uint64_t now)
 {
-    struct funeral *funeral = calloc(1, sizeof *funeral);
+    struct funeral *funeral = must_have(calloc(1, sizeof *funeral));
     CHECK(!session->conn);
-    if (!funeral)
-        abort(); /* 64 bytes that no peer chose */
     if (session->will)
         will_send_delayed(worker, session, now); /* the session's end is the latest moment */
     session->phase = SESSION_ENDING;

@@ -6,6 +6,7 @@
  */
 #include "broker/session_table.h"
 
+#include "broker/alloc.h"
 #include "broker/err.h"
 #include "broker/locks.h"
 #include "broker/retained.h"
@@ -25,12 +26,10 @@ struct session_table {
 
 struct session_table *session_table_new(uint64_t seed)
 {
-    struct session_table *table = calloc(1, sizeof *table);
-    CHECK(table);
+    struct session_table *table = must_have(calloc(1, sizeof *table));
     table->seed = seed;
     table->room = FIRST_BUCKETS;
-    table->buckets = calloc(table->room, sizeof(struct session *));
-    CHECK(table->buckets);
+    table->buckets = must_have(calloc(table->room, sizeof(struct session *)));
     CHECK(pthread_mutex_init(&table->lock, NULL) == 0);
     return table;
 }

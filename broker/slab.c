@@ -7,6 +7,7 @@
  */
 #include "broker/slab.h"
 
+#include "broker/alloc.h"
 #include "broker/err.h"
 #include "broker/list.h"
 
@@ -57,8 +58,7 @@ static struct slab *slab_of_thread(void)
 {
     if (mine)
         return mine;
-    mine = aligned_alloc(_Alignof(struct slab), sizeof *mine);
-    CHECK(mine);
+    mine = must_have(aligned_alloc(_Alignof(struct slab), sizeof *mine));
     *mine = (struct slab){ .home = NULL };
     for (unsigned i = 0; i < CLASSES; i++)
         list_init(&mine->open[i]);

@@ -5,6 +5,7 @@
  */
 #include "broker/sys.h"
 
+#include "broker/alloc.h"
 #include "broker/broker_state.h"
 #include "broker/log.h"
 #include "broker/session.h"
@@ -352,11 +353,9 @@ static void sys_timer(struct timer *timer, uint64_t now)
 
 void sys_start(struct worker *worker)
 {
-    worker->sys = calloc(1, sizeof *worker->sys);
-    CHECK(worker->sys);
-    worker->sys->certificates = calloc(worker->config->listener_count,
-                                       sizeof *worker->sys->certificates);
-    CHECK(worker->sys->certificates);
+    worker->sys = must_have(calloc(1, sizeof *worker->sys));
+    worker->sys->certificates = must_have(
+        calloc(worker->config->listener_count, sizeof *worker->sys->certificates));
     worker->sys->started = worker->sys->last = worker->now;
     worker->sys_timer.fire = sys_timer;
     sys_timer(&worker->sys_timer, worker->now);

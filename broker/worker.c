@@ -6,6 +6,7 @@
  */
 #include "broker/worker.h"
 
+#include "broker/alloc.h"
 #include "broker/auth/access.h"
 #include "broker/auth/login.h"
 #include "broker/auth/login_state.h"
@@ -40,9 +41,8 @@ static void sent_timer(struct timer *timer, uint64_t now)
 
 struct worker *worker_new(struct broker *broker, unsigned index, uint64_t now)
 {
-    struct worker *worker = aligned_alloc(CACHE_LINE, (sizeof *worker + CACHE_LINE - 1) /
-                                                          CACHE_LINE * CACHE_LINE);
-    CHECK(worker);
+    struct worker *worker = must_have(
+        aligned_alloc(CACHE_LINE, (sizeof *worker + CACHE_LINE - 1) / CACHE_LINE * CACHE_LINE));
     memset(worker, 0, sizeof *worker);
     pthread_mutex_init(&worker->reading, NULL);
     pthread_mutex_init(&worker->mailbox.lock, NULL);
@@ -52,8 +52,7 @@ struct worker *worker_new(struct broker *broker, unsigned index, uint64_t now)
     worker->pages = broker->store->ops->fetch != NULL;
     worker->window_away = broker->env.window ? broker->env.window : WINDOW_AWAY;
     worker->window_slow = broker->env.window ? broker->env.window : WINDOW_SLOW;
-    worker->outboxes = calloc(broker->worker_count, sizeof *worker->outboxes);
-    CHECK(worker->outboxes);
+    worker->outboxes = must_have(calloc(broker->worker_count, sizeof *worker->outboxes));
     wheel_init(&worker->wheel, now);
     list_init(&worker->conns);
     list_init(&worker->braked);
@@ -505,16 +504,14 @@ static struct store_batch *record(struct worker *worker, const struct store_op *
         return NULL;
     }
     if (!worker->batch) {
-        worker->batch = calloc(1, sizeof *worker->batch);
-        CHECK(worker->batch);
+        worker->batch = must_have(calloc(1, sizeof *worker->batch));
         worker->batch->position = worker->submitted + 1;
         worker->batch->late = true;
     }
     struct store_batch *batch = worker->batch;
     if (batch->count == batch->room) {
         batch->room = batch->room ? batch->room * 2 : worker->batch_room;
-        batch->ops = realloc(batch->ops, batch->room * sizeof *batch->ops);
-        CHECK(batch->ops);
+        batch->ops = must_have(realloc(batch->ops, batch->room * sizeof *batch->ops));
     }
     batch->ops[batch->count++] = *op;
     batch->bytes += cost_of(op);
@@ -556,8 +553,7 @@ void worker_route_later(struct worker *worker, const struct pending_route *pendi
 {
     if (worker->pending_count == worker->pending_room) {
         size_t room = worker->pending_room ? worker->pending_room * 2 : 64;
-        struct pending_route *grown = calloc(room, sizeof *grown);
-        CHECK(grown);
+        struct pending_route *grown = must_have(calloc(room, sizeof *grown));
         for (size_t i = 0; i < worker->pending_count; i++)
             grown[i] = worker->pending[(worker->pending_head + i) & (worker->pending_room - 1)];
         free(worker->pending);

@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <grp.h>
 #include <malloc.h>
+#include <openssl/rand.h>
 #include <pwd.h>
 #include <signal.h>
 #include <sys/signalfd.h>
@@ -162,4 +163,10 @@ uint64_t process_memory_used(void)
 void process_memory_trim(void)
 {
     (void)malloc_trim(0);
+}
+
+void process_random(void *bytes, size_t len)
+{
+    if (len > INT32_MAX || RAND_bytes(bytes, (int)len) != 1)
+        abort(); /* nothing that we could do without */
 }

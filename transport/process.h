@@ -36,6 +36,9 @@ MUST_USE bool process_read_line(const char *path, char *line, size_t size);
 uint64_t process_memory_used(void);
 void process_memory_trim(void);
 
+/* The store's and the broker's source of random bytes; any thread. */
+void process_random(void *bytes, size_t len);
+
 /* From now on these signals are read from the descriptor, by whoever wants to; other threads
  * inherit that. */
 MUST_USE enum err process_take_signals(int *ret_fd);

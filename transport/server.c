@@ -19,7 +19,6 @@
 #include <unistd.h>
 
 #include <libwebsockets.h>
-#include <openssl/rand.h>
 
 #include "broker/broker.h"
 #include "broker/config.h"
@@ -311,12 +310,6 @@ static enum err open_loops(struct server *server)
     return ERR_OK;
 }
 
-static void random_bytes(void *bytes, size_t len)
-{
-    if (len > INT32_MAX || RAND_bytes(bytes, (int)len) != 1)
-        abort(); /* nothing that we could do without */
-}
-
 static uint64_t wall_clock(void)
 {
     struct timespec now;
@@ -379,7 +372,7 @@ static enum err read_store(struct server *server)
 static enum err open_broker(struct server *server)
 {
     struct broker_env env = {
-        .random = random_bytes,
+        .random = process_random,
         .now = loop_now(&server->loops[0]),
         .version = NOCTULE_VERSION,
         .wall_clock = wall_clock,
@@ -425,7 +418,7 @@ static enum err open_acceptor(struct server *server)
     uint64_t limit = server->descriptor_limit;
     uint64_t spare = limit / 8 < DESCRIPTORS_SPARE ? limit / 8 : DESCRIPTORS_SPARE;
     uint64_t used = limits_open_descriptors() + spare, seed;
-    random_bytes(&seed, sizeof seed);
+    process_random(&seed, sizeof seed);
     if (!gate_init(&server->gate, seed))
         return ERR_NO_MEMORY;
     return acceptor_open(&server->acceptor, server, limit > used ? limit - used : 1);

@@ -7,11 +7,10 @@
 #include <string.h>
 #include <unistd.h>
 
-#include <openssl/rand.h>
-
 #include "broker/log.h"
 #include "broker/store/lmdb_tools.h"
 #include "transport/cli.h"
+#include "transport/process.h"
 
 static const char help[] =
     "Looks at the store of a broker, copies it, moves it.\n"
@@ -62,16 +61,10 @@ static uint64_t no_clock(void)
     return 0;
 }
 
-static void random_bytes(void *bytes, size_t len)
-{
-    if (RAND_bytes(bytes, (int)len) != 1)
-        abort(); /* nothing that we could do without */
-}
-
 static int import(char *const arguments[])
 {
     const struct lmdb_store_options options = {
-        .path = arguments[0], .workers = 1, .clock = no_clock, .random = random_bytes
+        .path = arguments[0], .workers = 1, .clock = no_clock, .random = process_random
     };
     bool is_input = strcmp(arguments[1], "-") == 0;
     FILE *file = is_input ? stdin : fopen(arguments[1], "re");

@@ -10,8 +10,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#include <openssl/rand.h>
-
 #include "broker/config.h"
 #include "broker/store/lmdb.h"
 #include "transport/process.h"
@@ -108,12 +106,6 @@ static uint64_t milliseconds(void)
     return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
-static void random_bytes(void *bytes, size_t len)
-{
-    if (RAND_bytes(bytes, (int)len) != 1)
-        abort(); /* nothing that we could do without */
-}
-
 enum err store_folder_open(const struct config *config, const char *path, unsigned workers,
                            struct store **ret_store, char why[STORE_FOLDER_WHY_MAX])
 {
@@ -126,7 +118,7 @@ enum err store_folder_open(const struct config *config, const char *path, unsign
         .date = date,
         .workers = workers,
         .clock = milliseconds,
-        .random = random_bytes,
+        .random = process_random,
         .interval = config->durability_interval,
         .commit_delay = config->store_commit_delay,
         .full_timeout = config->store_full_timeout * 1000,

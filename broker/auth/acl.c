@@ -10,6 +10,7 @@
  */
 #include "broker/auth/acl.h"
 
+#include "broker/alloc.h"
 #include "broker/err.h"
 #include "broker/options.h"
 #include "mqtt/topic.h"
@@ -57,10 +58,7 @@ struct acl {
 
 static void *zeroed(size_t count, size_t size)
 {
-    void *memory = calloc(count, size);
-    if (!memory)
-        abort(); /* what the operator wrote is too much for this machine */
-    return memory;
+    return must_have(calloc(count, size)); /* its size is the operator's choice */
 }
 
 struct acl *acl_new(const char *name)
@@ -158,9 +156,7 @@ void acl_add(struct acl *acl, const struct acl_rule_source *source)
     struct acl_section *section = section_for(acl, source);
     if (section->count == section->room) {
         section->room = section->room ? section->room * 2 : 4;
-        section->rules = realloc(section->rules, section->room * sizeof *section->rules);
-        if (!section->rules)
-            abort();
+        section->rules = must_have(realloc(section->rules, section->room * sizeof *section->rules));
     }
     struct acl_rule rule = {
         .filter = option_keep_text((const char *)source->filter.data, source->filter.len),
@@ -191,9 +187,7 @@ static void grow_tree(struct acl_section *section)
     for (uint32_t i = 0; i < section->count; i++)
         if (section->rules[i].names)
             return; /* the tree knows no placeholders */
-    section->tree = tree_new(0);
-    if (!section->tree)
-        abort();
+    section->tree = must_have(tree_new(0));
     for (uint32_t i = 0; i < section->count; i++)
         if (tree_insert(section->tree, filter_of(&section->rules[i]),
                         &(struct tree_entry){ .subscriber = &section->rules[i] }) == TREE_NO_MEMORY)

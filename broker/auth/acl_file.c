@@ -9,6 +9,7 @@
 #include "broker/auth/acl.h"
 #include "broker/log.h"
 #include "broker/problems.h"
+#include "broker/whole_file.h"
 #include "mqtt/topic.h"
 
 #include <errno.h>
@@ -223,43 +224,13 @@ struct acl *acl_file_parse(const char *text, size_t len, const char *name,
     return NULL;
 }
 
-/* All of the file in fresh memory; NULL and errno when that fails. */
-static char *read_whole(FILE *file, size_t *ret_len)
-{
-    size_t room = FIRST_CHUNK, len = 0;
-    char *text = malloc(room);
-    while (text) {
-        len += fread(text + len, 1, room - len, file);
-        if (len < room)
-            break;
-        char *grown = room < FILE_MAX ? realloc(text, room *= 2) : NULL;
-        if (!grown) {
-            free(text);
-            errno = EFBIG;
-            return NULL;
-        }
-        text = grown;
-    }
-    if (text && ferror(file)) {
-        free(text);
-        return NULL;
-    }
-    *ret_len = len;
-    return text;
-}
-
 struct acl *acl_file_load(const char *path, struct problems *problems)
 {
-    size_t len = 0;
-    FILE *file = fopen(path, "rb");
-    char *text = file ? read_whole(file, &len) : NULL;
-    int error = errno;
-    struct acl *acl = NULL;
-    if (text)
-        acl = acl_file_parse(text, len, path, problems);
+    size_t len;
+    char *text = whole_file_read(path, FILE_MAX, &len);
+    if (!text)
+        return NULL;
+    struct acl *acl = acl_file_parse(text, len, path, problems);
     free(text);
-    if (file)
-        fclose(file);
-    errno = error;
     return acl;
 }

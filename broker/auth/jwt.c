@@ -12,9 +12,11 @@
 #include <jansson.h>
 #include <openssl/crypto.h>
 
+#include "broker/alloc.h"
 #include "broker/auth/base64.h"
 #include "broker/auth/jwt_key.h"
 #include "broker/problems.h"
+#include "broker/whole_file.h"
 #include "mqtt/topic.h"
 
 enum {
@@ -46,8 +48,7 @@ struct jwt_rules *jwt_rules_parse(const struct jwt_settings *settings, struct sp
                                   struct problems *problems)
 {
     const char *why = NULL;
-    struct jwt_rules *rules = calloc(1, sizeof *rules);
-    CHECK(rules);
+    struct jwt_rules *rules = must_have(calloc(1, sizeof *rules));
     rules->key_count = jwt_keys_read(key, rules->keys, JWT_KEYS_MAX, &why);
     if (rules->key_count == 0) {
         problems_add(problems, PROBLEM_ERROR, settings->keyfile, 0, "auth_jwt_keyfile: it %s", why);
@@ -65,19 +66,14 @@ struct jwt_rules *jwt_rules_parse(const struct jwt_settings *settings, struct sp
 
 struct jwt_rules *jwt_rules_load(const struct jwt_settings *settings, struct problems *problems)
 {
-    char *text = malloc(KEYFILE_MAX);
-    CHECK(text);
-    FILE *file = fopen(settings->keyfile, "rbe");
-    size_t len = file ? fread(text, 1, KEYFILE_MAX, file) : 0;
-    struct jwt_rules *rules = NULL;
-    if (!file || ferror(file) || len == KEYFILE_MAX)
+    size_t len;
+    char *text = whole_file_read(settings->keyfile, KEYFILE_MAX, &len);
+    if (!text) {
         problems_add(problems, PROBLEM_ERROR, settings->keyfile, 0,
-                     "auth_jwt_keyfile cannot be read: %s",
-                     file && len == KEYFILE_MAX ? "it is too large" : strerror(errno));
-    else
-        rules = jwt_rules_parse(settings, span_of(text, len), problems);
-    if (file)
-        fclose(file);
+                     "auth_jwt_keyfile cannot be read: %s", strerror(errno));
+        return NULL;
+    }
+    struct jwt_rules *rules = jwt_rules_parse(settings, span_of(text, len), problems);
     OPENSSL_cleanse(text, len);
     free(text);
     return rules;

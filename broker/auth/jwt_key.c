@@ -21,6 +21,7 @@
 #include <openssl/x509.h>
 #include <xxhash.h>
 
+#include "broker/alloc.h"
 #include "broker/err.h"
 
 enum {
@@ -160,8 +161,7 @@ static const struct algorithm *algorithm_of(EVP_PKEY *key, const char **ret_why)
 
 static struct jwt_key *new_key(const struct algorithm *algorithm, const void *bytes, size_t len)
 {
-    struct jwt_key *key = calloc(1, sizeof *key);
-    CHECK(key);
+    struct jwt_key *key = must_have(calloc(1, sizeof *key));
     key->algorithm = algorithm;
     key->fingerprint = XXH3_64bits(bytes, len) | 1;
     return key;
@@ -176,8 +176,7 @@ static struct jwt_key *read_secret(struct span text, const char **ret_why)
         return NULL;
     }
     struct jwt_key *key = new_key(&hs256, text.data, text.len);
-    key->secret = malloc(text.len);
-    CHECK(key->secret);
+    key->secret = must_have(malloc(text.len));
     memcpy(key->secret, text.data, text.len);
     key->secret_len = text.len;
     return key;

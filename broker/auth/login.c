@@ -4,6 +4,7 @@
  */
 #include "broker/auth/login.h"
 
+#include "broker/alloc.h"
 #include "broker/auth/acl.h"
 #include "broker/auth/login_state.h"
 #include "broker/auth/password_file.h"
@@ -122,8 +123,7 @@ static char *text_of(const struct jwt_claims *claims, size_t *ret_len)
     size_t room = 1, len = 0;
     for (size_t i = 0; i < claims->filter_count; i++)
         room += strlen(claims->filters[i].filter) + sizeof "1 \n";
-    char *text = malloc(room);
-    CHECK(text);
+    char *text = must_have(malloc(room));
     for (size_t i = 0; i < claims->filter_count; i++)
         len += (size_t)snprintf(text + len, room - len, "%u %s\n", claims->filters[i].access & 3,
                                 claims->filters[i].filter);

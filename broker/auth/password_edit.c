@@ -11,6 +11,7 @@
 
 #include <openssl/crypto.h>
 
+#include "broker/alloc.h"
 #include "broker/auth/password_file.h"
 #include "broker/auth/password_hash.h"
 #include "broker/err.h"
@@ -24,8 +25,7 @@ static void put(struct output *out, struct span bytes)
 {
     if (!out->text || out->len + bytes.len + 1 > out->room) {
         size_t room = (out->len + bytes.len + 1) * 2;
-        char *larger = malloc(room);
-        CHECK(larger);
+        char *larger = must_have(malloc(room));
         if (out->len)
             memcpy(larger, out->text, out->len);
         if (out->text)

@@ -13,8 +13,10 @@
 #include <sys/stat.h>
 #include <xxhash.h>
 
+#include "broker/alloc.h"
 #include "broker/log.h"
 #include "broker/problems.h"
+#include "broker/whole_file.h"
 
 enum {
     FILE_BYTES_MAX = 256 * 1024 * 1024,
@@ -55,8 +57,7 @@ static struct entry *place_of(const struct password_file *file, struct span user
 static void grow(struct password_file *file)
 {
     struct password_file larger = { .room = file->room ? file->room * 2 : TABLE_FIRST };
-    larger.table = calloc(larger.room, sizeof *larger.table);
-    CHECK(larger.table);
+    larger.table = must_have(calloc(larger.room, sizeof *larger.table));
     for (size_t i = 0; i < file->room; i++)
         if (file->table[i].user)
             *place_of(&larger, span_of(file->table[i].user, file->table[i].len)) = file->table[i];
@@ -72,8 +73,7 @@ static struct entry *add(struct password_file *file, struct span user)
     struct entry *entry = place_of(file, user);
     if (entry->user)
         return entry;
-    entry->user = malloc(user.len + 1);
-    CHECK(entry->user);
+    entry->user = must_have(malloc(user.len + 1));
     memcpy(entry->user, user.data, user.len);
     entry->len = (uint32_t)user.len;
     file->count++;
@@ -213,8 +213,7 @@ struct password_file *password_file_parse(struct span text, const char *name,
     size_t errors = problems->errors;
     struct reading r = { .name = name, .problems = problems };
     struct span line;
-    r.file = calloc(1, sizeof *r.file);
-    CHECK(r.file);
+    r.file = must_have(calloc(1, sizeof *r.file));
     atomic_init(&r.file->references, 1);
     if (text.len >= sizeof mark && memcmp(text.data, mark, sizeof mark) == 0)
         text = span_of(text.data + sizeof mark, text.len - sizeof mark);
@@ -226,51 +225,21 @@ struct password_file *password_file_parse(struct span text, const char *name,
     return NULL;
 }
 
-/* The rest of the file into fresh memory, which the caller frees; NULL and errno when that fails. */
-static char *read_all(FILE *file, size_t *ret_len)
-{
-    size_t room = 1 << 16, len = 0, got;
-    char *text = malloc(room);
-    CHECK(text);
-    while ((got = fread(text + len, 1, room - len, file)) > 0) {
-        len += got;
-        if (len < room)
-            continue;
-        if (room >= FILE_BYTES_MAX) {
-            errno = EFBIG;
-            free(text);
-            return NULL;
-        }
-        char *grown = realloc(text, room *= 2);
-        CHECK(grown);
-        text = grown;
-    }
-    if (ferror(file)) {
-        free(text);
-        return NULL;
-    }
-    *ret_len = len;
-    return text;
-}
-
 struct password_file *password_file_load(const char *path, struct problems *problems)
 {
     struct password_file *result = NULL;
     struct stat status;
     size_t len = 0;
-    FILE *file = fopen(path, "rbe");
-    char *text = file ? read_all(file, &len) : NULL;
+    char *text = whole_file_read(path, FILE_BYTES_MAX, &len);
     if (!text)
         problems_add(problems, PROBLEM_ERROR, path, 0, "the password file cannot be read: %s",
                      strerror(errno));
     else
         result = password_file_parse(span_of(text, len), path, problems);
-    if (text && fstat(fileno(file), &status) == 0 && status.st_mode & S_IROTH)
+    if (text && stat(path, &status) == 0 && status.st_mode & S_IROTH)
         problems_add(problems, PROBLEM_WARNING, path, 0,
                      "everybody on this machine can read the passwords' digests; chmod o-r is "
                      "enough");
     free(text);
-    if (file)
-        fclose(file);
     return result;
 }

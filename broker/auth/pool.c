@@ -15,6 +15,7 @@
 
 #include <openssl/crypto.h>
 
+#include "broker/alloc.h"
 #include "broker/auth/login_state.h"
 #include "broker/auth/password_hash.h"
 #include "broker/broker_state.h"
@@ -46,13 +47,11 @@ struct pool {
 
 struct pool *pool_new(struct broker *broker, unsigned threads)
 {
-    struct pool *pool = calloc(1, sizeof *pool);
+    struct pool *pool = must_have(calloc(1, sizeof *pool));
     uint8_t key[REMEMBERED_KEY];
-    CHECK(pool);
     pool->broker = broker;
     pool->thread_count = threads;
-    pool->threads = calloc(threads + 1, sizeof *pool->threads);
-    CHECK(pool->threads);
+    pool->threads = must_have(calloc(threads + 1, sizeof *pool->threads));
     broker->env.random(key, sizeof key);
     pool->remembered = remembered_new(key);
     OPENSSL_cleanse(key, sizeof key);

@@ -11,6 +11,7 @@
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 
+#include "broker/alloc.h"
 #include "broker/auth/password_hash.h"
 #include "broker/locks.h"
 
@@ -29,12 +30,10 @@ struct remembered {
 
 struct remembered *remembered_new(const uint8_t key[REMEMBERED_KEY])
 {
-    struct remembered *remembered = calloc(1, sizeof *remembered);
-    CHECK(remembered);
+    struct remembered *remembered = must_have(calloc(1, sizeof *remembered));
     memcpy(remembered->key, key, REMEMBERED_KEY);
     remembered->mac = EVP_MAC_fetch(NULL, "HMAC", NULL);
-    remembered->places = calloc(PLACES, sizeof *remembered->places);
-    CHECK(remembered->places);
+    remembered->places = must_have(calloc(PLACES, sizeof *remembered->places));
     pthread_mutex_init(&remembered->lock, NULL);
     return remembered;
 }

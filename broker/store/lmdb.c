@@ -4,6 +4,7 @@
  * the workers' threads and must not block: what they share with the writer is a stack of batches, a
  * few atomics, and one lock per worker around what is finished and not told.
  */
+#include "broker/alloc.h"
 #include "broker/store/lmdb_salvage.h"
 #include "broker/store/lmdb_state.h"
 
@@ -113,16 +114,14 @@ static void stats(struct store *base, struct store_stats *ret_stats)
 
 static struct lmdb_store *store_make(const struct lmdb_store_options *options)
 {
-    struct lmdb_store *store = calloc(1, sizeof *store);
-    CHECK(store);
+    struct lmdb_store *store = must_have(calloc(1, sizeof *store));
     store->options = *options;
     snprintf(store->path, sizeof store->path, "%s", options->path);
     store->options.path = store->path;
     snprintf(store->date, sizeof store->date, "%s", options->date ? options->date : "unknown");
     store->options.date = store->date;
     store->folder = store->lock_file = -1;
-    store->lanes = calloc(options->workers, sizeof *store->lanes);
-    CHECK(store->lanes);
+    store->lanes = must_have(calloc(options->workers, sizeof *store->lanes));
     for (unsigned i = 0; i < options->workers; i++)
         pthread_mutex_init(&store->lanes[i].lock, NULL);
     reader_init(store);

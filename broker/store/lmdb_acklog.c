@@ -12,6 +12,7 @@
  * as long as something older about the same exchange is in the log; since the sweep begins with the
  * oldest, that is never the case once it comes to it.
  */
+#include "broker/alloc.h"
 #include "broker/store/lmdb_state.h"
 
 #include <stdlib.h>
@@ -46,8 +47,7 @@ static void grow(struct exchanges *exchanges)
     struct exchange **old = exchanges->table;
     size_t old_room = exchanges->room;
     exchanges->room = old_room ? old_room * 2 : TABLE_ROOM;
-    exchanges->table = calloc(exchanges->room, sizeof *exchanges->table);
-    CHECK(exchanges->table);
+    exchanges->table = must_have(calloc(exchanges->room, sizeof *exchanges->table));
     for (size_t i = 0; i < old_room; i++)
         for (struct exchange *exchange = old[i], *next; exchange; exchange = next) {
             next = exchange->next;
@@ -73,8 +73,7 @@ static struct exchange *find_or_add(struct exchanges *exchanges, const struct lo
                                      entry->packet_id);
     if (*link)
         return *link;
-    struct exchange *exchange = calloc(1, sizeof *exchange);
-    CHECK(exchange);
+    struct exchange *exchange = must_have(calloc(1, sizeof *exchange));
     exchange->kind = (uint8_t)entry->kind;
     exchange->slot = entry->slot;
     exchange->packet_id = entry->packet_id;
@@ -159,8 +158,7 @@ static void add_entry(struct log_state *log, const struct log_entry *entry)
         log->len = ROW_HEAD;
     if (log->len + LOG_ENTRY > log->room) {
         log->room = log->room ? log->room * 2 : 4096;
-        log->bytes = realloc(log->bytes, log->room);
-        CHECK(log->bytes);
+        log->bytes = must_have(realloc(log->bytes, log->room));
     }
     log_entry_encode(entry, log->bytes + log->len);
     log->len += LOG_ENTRY;

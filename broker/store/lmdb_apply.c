@@ -11,6 +11,7 @@
  * Since all that is held is prepared before anything is applied, a message whose receivers were
  * all done meanwhile is never written.
  */
+#include "broker/alloc.h"
 #include "broker/store/lmdb_state.h"
 
 #include <stdlib.h>
@@ -56,9 +57,8 @@ static void list_batch(struct lmdb_store *store, const struct store_batch *batch
 {
     if (store->unwritten_count + batch->count > store->unwritten_room) {
         store->unwritten_room = 2 * (store->unwritten_count + batch->count);
-        store->unwritten = realloc(store->unwritten,
-                                   store->unwritten_room * sizeof *store->unwritten);
-        CHECK(store->unwritten);
+        store->unwritten = must_have(
+            realloc(store->unwritten, store->unwritten_room * sizeof *store->unwritten));
     }
     for (size_t i = 0; i < batch->count; i++) {
         const struct store_op *op = &batch->ops[i];
@@ -279,11 +279,8 @@ static int apply_routed(struct lmdb_store *store, MDB_txn *txn, const struct sto
 
 static void plan_put(struct lmdb_store *store, const struct store_op *op, bool unrouted)
 {
-    if (store->put_count == store->put_room) {
-        store->put_room = store->put_room ? store->put_room * 2 : 1024;
-        store->puts = realloc(store->puts, store->put_room * sizeof *store->puts);
-        CHECK(store->puts);
-    }
+    store->puts = must_have(
+        array_grow(store->puts, store->put_count, &store->put_room, sizeof *store->puts));
     store->puts[store->put_count++] = (struct message_put){ .message = op->message,
                                                             .unrouted = unrouted,
                                                             .publisher = op->slot };
@@ -303,11 +300,8 @@ static void plan_unrouted(struct lmdb_store *store, const struct store_op *op)
 
 static void plan_retained(struct lmdb_store *store, const struct store_op *op)
 {
-    if (store->retained_count == store->retained_room) {
-        store->retained_room = store->retained_room ? store->retained_room * 2 : 256;
-        store->retained = realloc(store->retained, store->retained_room * sizeof *store->retained);
-        CHECK(store->retained);
-    }
+    store->retained = must_have(array_grow(store->retained, store->retained_count,
+                                           &store->retained_room, sizeof *store->retained));
     struct retained_put *put = &store->retained[store->retained_count++];
     *put = (struct retained_put){ .op = op };
     key_hash(store->meta.seed, message_topic(op->message), put->hash);
@@ -415,8 +409,7 @@ void tombstone_add(struct lmdb_store *store, const uint8_t *hash, uint64_t numbe
 {
     if (store->tomb_count == store->tomb_room) {
         size_t room = store->tomb_room ? store->tomb_room * 2 : 64;
-        struct tombstone *grown = calloc(room, sizeof *grown);
-        CHECK(grown);
+        struct tombstone *grown = must_have(calloc(room, sizeof *grown));
         for (size_t i = 0; i < store->tomb_count; i++)
             grown[i] = *tomb_at(store, i);
         free(store->tombs);

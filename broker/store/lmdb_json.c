@@ -2,6 +2,7 @@
 /* See lmdb_json.h: one function each way for every table. Owns nothing. */
 #include "broker/store/lmdb_json.h"
 
+#include "broker/alloc.h"
 #include "broker/auth/base64.h"
 #include "broker/delivery.h"
 #include "mqtt/topic.h"
@@ -29,8 +30,7 @@ static void set_bytes(json_t *object, const char *name, struct span bytes)
         set(object, name, json_stringn_nocheck((const char *)bytes.data, bytes.len));
         return;
     }
-    char *text = malloc(BASE64_ROOM(bytes.len));
-    CHECK(text);
+    char *text = must_have(malloc(BASE64_ROOM(bytes.len)));
     base64_encode(BASE64_PADDED, bytes, text);
     snprintf(base64_name, sizeof base64_name, "%s_base64", name);
     set(object, base64_name, json_string(text));
@@ -214,8 +214,7 @@ static bool get_bytes(const json_t *object, const char *name, uint8_t **ret_byte
         return false;
     struct span in = span_of(value ? json_string_value(value) : "",
                              value ? json_string_length(value) : 0);
-    uint8_t *bytes = malloc(in.len + 1);
-    CHECK(bytes);
+    uint8_t *bytes = must_have(malloc(in.len + 1));
     *ret_len = in.len;
     if (in.len)
         memcpy(bytes, in.data, in.len);
@@ -318,8 +317,7 @@ static bool receiver_from(const json_t *object, struct receiver *receiver)
         return false;
     if (count == 0)
         return true;
-    uint32_t *numbers = calloc(count, sizeof *numbers);
-    CHECK(numbers);
+    uint32_t *numbers = must_have(calloc(count, sizeof *numbers));
     for (size_t i = 0; i < count; i++)
         numbers[i] = (uint32_t)json_integer_value(json_array_get(ids, i));
     receiver->ids = sub_ids_new(numbers, (uint32_t)count);
@@ -337,17 +335,15 @@ static bool message_from(const json_t *object, uint64_t seed, struct json_row *r
     (void)seed;
     if (!message || count > UINT32_MAX)
         return message_unref(message), false;
-    message->stored = stored_new(sequence, (uint64_t)get_number(object, "accepted", 0),
-                                 (uint32_t)count);
-    CHECK(message->stored);
+    message->stored = must_have(
+        stored_new(sequence, (uint64_t)get_number(object, "accepted", 0), (uint32_t)count));
     for (size_t i = 0; i < count && good; i++)
         good = receiver_from(json_array_get(list, i), &message->stored->receivers[i]);
     put_u64(row->key, sequence);
     row->key_len = 8;
     if (good) {
         row->len = message_row_size(message, unrouted);
-        row->body = malloc(row->len);
-        CHECK(row->body);
+        row->body = must_have(malloc(row->len));
         message_row_encode(message, unrouted, (uint32_t)get_number(object, "unrouted_from", 0),
                            row->body);
     }
@@ -379,8 +375,7 @@ static bool log_from(const json_t *object, uint64_t seed, struct json_row *row)
     put_u64(row->key, (uint64_t)get_number(object, "number", 0));
     row->key_len = 8;
     row->len = count * LOG_ENTRY;
-    row->body = malloc(row->len + 1);
-    CHECK(row->body);
+    row->body = must_have(malloc(row->len + 1));
     for (size_t i = 0; i < count; i++) {
         if (!entry_from(json_array_get(list, i), &entry))
             return false;
@@ -397,8 +392,7 @@ static bool retained_from(const json_t *object, uint64_t seed, struct json_row *
     key_hash(seed, message_topic(message), row->key);
     row->key_len = 16;
     row->len = 8 + message_record_size(message);
-    row->body = malloc(row->len);
-    CHECK(row->body);
+    row->body = must_have(malloc(row->len));
     message_record_encode(message, put_u64(row->body, (uint64_t)get_number(object, "number", 0)));
     message_unref(message);
     return true;
@@ -422,8 +416,7 @@ static const struct {
 
 char *json_from_row(const struct walk_row *row)
 {
-    json_t *object = json_object();
-    CHECK(object);
+    json_t *object = must_have(json_object());
     kinds[row->table].to(object, row);
     char *line = json_object_size(object) ? json_dumps(object, JSON_COMPACT) : strdup("");
     json_decref(object);

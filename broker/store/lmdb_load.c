@@ -4,6 +4,7 @@
  * of the messages; then everything in the order that store.h promises. What names a session that is
  * not there is left out and removed. The starting thread; nothing else uses the store yet.
  */
+#include "broker/alloc.h"
 #include "broker/store/lmdb_salvage.h"
 
 #include "broker/delivery.h"
@@ -89,14 +90,11 @@ static bool set_known(struct load *load, uint32_t slot)
 
 static int leave_out(struct load *load, enum table table, struct span key)
 {
-    if (load->leftover_count == load->leftover_room) {
-        size_t room = load->leftover_room ? load->leftover_room * 2 : 64;
-        struct leftover *grown = realloc(load->leftovers, room * sizeof *grown);
-        if (!grown)
-            return -ENOMEM;
-        load->leftovers = grown;
-        load->leftover_room = room;
-    }
+    struct leftover *grown = array_grow(load->leftovers, load->leftover_count, &load->leftover_room,
+                                        sizeof *grown);
+    if (!grown)
+        return -ENOMEM;
+    load->leftovers = grown;
     struct leftover *leftover = &load->leftovers[load->leftover_count++];
     leftover->table = table;
     leftover->len = (uint8_t)(key.len < ROW_KEY_MAX ? key.len : ROW_KEY_MAX);
@@ -138,14 +136,10 @@ static int walk(struct load *load, enum table table, size_t key_len, row_fn *fn)
 
 static int add_done(struct load *load, const struct log_entry *entry)
 {
-    if (load->done_count == load->done_room) {
-        size_t room = load->done_room ? load->done_room * 2 : 1024;
-        struct done *grown = realloc(load->dones, room * sizeof *grown);
-        if (!grown)
-            return -ENOMEM;
-        load->dones = grown;
-        load->done_room = room;
-    }
+    struct done *grown = array_grow(load->dones, load->done_count, &load->done_room, sizeof *grown);
+    if (!grown)
+        return -ENOMEM;
+    load->dones = grown;
     load->dones[load->done_count++] = (struct done){ .sequence = entry->sequence,
                                                      .slot = entry->slot };
     return 0;

@@ -12,6 +12,7 @@
  * for is finished. The file may grow or be opened anew only while nobody reads: the lock of the
  * file, which the writer takes for that.
  */
+#include "broker/alloc.h"
 #include "broker/store/lmdb_state.h"
 
 #include "broker/list.h"
@@ -33,8 +34,7 @@ void reader_fetch(struct store *base, unsigned worker, struct store_fetch *fetch
     struct reader *reader = &store->reader;
     fetch->worker = worker;
     fetch->next = NULL;
-    fetch->after = calloc(store->options.workers, sizeof *fetch->after);
-    CHECK(fetch->after);
+    fetch->after = must_have(calloc(store->options.workers, sizeof *fetch->after));
     for (unsigned i = 0; i < store->options.workers; i++)
         fetch->after[i] = atomic_load(&store->lanes[i].submitted);
     pthread_mutex_lock(&reader->lock);

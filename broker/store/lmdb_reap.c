@@ -9,6 +9,7 @@
  *   dead:  removed | ── by sequence ──► | since the sorting
  *                  reap_at              reap_end          dead_count
  */
+#include "broker/alloc.h"
 #include "broker/store/lmdb_state.h"
 
 #include <stdlib.h>
@@ -27,11 +28,8 @@ bool goes_at_once(const struct lmdb_store *store, uint64_t sequence)
 
 void dead_add(struct lmdb_store *store, uint64_t sequence, uint32_t logged)
 {
-    if (store->dead_count == store->dead_room) {
-        store->dead_room = store->dead_room ? store->dead_room * 2 : 1024;
-        store->dead = realloc(store->dead, store->dead_room * sizeof *store->dead);
-        CHECK(store->dead);
-    }
+    store->dead = must_have(
+        array_grow(store->dead, store->dead_count, &store->dead_room, sizeof *store->dead));
     store->dead[store->dead_count++] = (struct dead_message){ .sequence = sequence,
                                                               .logged = logged };
 }

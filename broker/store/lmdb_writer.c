@@ -8,6 +8,7 @@
  * `full_timeout` what is new in the batches is given up and told as failed, and what arrives fails
  * after one attempt; the rest (who is done with what, sessions) is kept for when there is room.
  */
+#include "broker/alloc.h"
 #include "broker/store/lmdb_state.h"
 
 #include "broker/log.h"
@@ -134,11 +135,8 @@ static void take(struct lmdb_store *store)
 static void lane_finish(struct lane *lane, uint64_t upto, bool failed)
 {
     pthread_mutex_lock(&lane->lock);
-    if (lane->count == lane->room) {
-        lane->room = lane->room ? lane->room * 2 : 4;
-        lane->ranges = realloc(lane->ranges, lane->room * sizeof *lane->ranges);
-    }
-    CHECK(lane->ranges);
+    lane->ranges = must_have(
+        array_grow(lane->ranges, lane->count, &lane->room, sizeof *lane->ranges));
     if (lane->count && lane->ranges[lane->count - 1].failed == failed) {
         lane->ranges[lane->count - 1].upto = upto;
     } else {

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /* The store that keeps nothing: every batch is finished when it is asked about. Any worker; no
  * state but what never changes. */
+#include "broker/alloc.h"
 #include "broker/err.h"
 #include "broker/store/store.h"
 
@@ -30,8 +31,7 @@ static const struct store_ops memory_ops = { .submit = submit,
 
 struct store *memory_store_new(void)
 {
-    struct store *store = calloc(1, sizeof *store);
-    CHECK(store);
+    struct store *store = must_have(calloc(1, sizeof *store));
     *store = (struct store){ .ops = &memory_ops, .keeps = false };
     return store;
 }

@@ -5,6 +5,7 @@
  */
 #include "broker/store/store.h"
 
+#include "broker/alloc.h"
 #include "broker/delivery.h"
 #include "broker/slab.h"
 
@@ -22,8 +23,7 @@ void store_batch_free(struct store_batch *batch)
 
 struct store_fetch *store_fetch_new(uint32_t count)
 {
-    struct store_fetch *fetch = calloc(1, sizeof *fetch + count * sizeof *fetch->items);
-    CHECK(fetch); /* no peer chose its size */
+    struct store_fetch *fetch = must_have(calloc(1, sizeof *fetch + count * sizeof *fetch->items));
     fetch->count = count;
     return fetch;
 }

@@ -5,6 +5,7 @@
  */
 #include "broker/store/tally.h"
 
+#include "broker/alloc.h"
 #include "broker/err.h"
 
 #include <stdlib.h>
@@ -58,14 +59,10 @@ struct tally *tallies_find(const struct tallies *tallies, uint64_t sequence)
 
 static struct tally_page *page_insert(struct tallies *tallies, size_t index)
 {
-    struct tally_page *page = malloc(sizeof *page);
-    CHECK(page);
+    struct tally_page *page = must_have(malloc(sizeof *page));
     page->count = 0;
-    if (tallies->page_count == tallies->page_room) {
-        tallies->page_room = tallies->page_room ? tallies->page_room * 2 : 16;
-        tallies->pages = realloc(tallies->pages, tallies->page_room * sizeof(struct tally_page *));
-        CHECK(tallies->pages);
-    }
+    tallies->pages = must_have(array_grow(tallies->pages, tallies->page_count, &tallies->page_room,
+                                          sizeof(struct tally_page *)));
     memmove(tallies->pages + index + 1, tallies->pages + index,
             (tallies->page_count - index) * sizeof(struct tally_page *));
     tallies->pages[index] = page;
