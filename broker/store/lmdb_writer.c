@@ -31,9 +31,11 @@ enum {
     MOMENT = 200000, /* nanoseconds */
     MOMENTS = 5,     /* for messages whose receivers are quick */
     FEW_BYTES = 16384,
-    FOREVER = UINT_MAX,   /* milliseconds */
     WRITTEN_EVERY = 1000, /* milliseconds between looks at what was written */
 };
+
+/* Alone, because a value beyond int gives its type to all constants of its enum. */
+enum { FOREVER = UINT_MAX /* milliseconds */ };
 
 /* Sleeps until `signal` is no longer `seen`, or the time is over. */
 static void sleep_while(struct lmdb_store *store, uint32_t seen, unsigned milliseconds)

@@ -17,7 +17,8 @@
 
 #include <cmocka.h>
 
-enum { FOREVER = 0xFFFFFFFF, WORKERS = 2 };
+enum { FOREVER = 0xFFFFFFFF };
+enum { WORKERS = 2 };
 
 /* ann may do everything with a/#, but for a/secret; bob may read a/# and write b. */
 #define RULES                                                                                      \
