@@ -29,6 +29,8 @@ struct match_cache {
     size_t hits;                  /* of all results */
     uint64_t swept;               /* the generation that stale results last made room for */
     struct match_result *passing; /* the last result that is not remembered */
+    bool again;                   /* what was not found last had come before */
+    uint32_t seen[SLOTS]; /* of each slot, a part of the hash of what was not found there last */
     struct slot slots[SLOTS];
 };
 
@@ -66,11 +68,6 @@ void match_cache_free(struct match_cache *cache)
     free(cache);
 }
 
-static uint32_t slot_of(const struct match_cache *cache, struct span topic)
-{
-    return (uint32_t)(XXH3_64bits_withSeed(topic.data, topic.len, cache->seed) % SLOTS);
-}
-
 struct span match_cache_topic(const struct match_cache *cache, struct topic_place place)
 {
     const struct slot *slot = &cache->slots[place.slot % SLOTS];
@@ -81,12 +78,20 @@ const struct match_result *match_cache_get(struct match_cache *cache, struct spa
                                            uint64_t generation, struct topic_place *place)
 {
     if (!place->same && !span_equal(match_cache_topic(cache, *place), topic)) {
-        place->slot = slot_of(cache, topic);
-        if (!span_equal(match_cache_topic(cache, *place), topic))
+        uint64_t hash = XXH3_64bits_withSeed(topic.data, topic.len, cache->seed);
+        uint32_t mark = (uint32_t)(hash >> 32);
+        place->slot = (uint32_t)(hash % SLOTS);
+        if (!span_equal(match_cache_topic(cache, *place), topic)) {
+            cache->again = cache->seen[place->slot] == mark;
+            cache->seen[place->slot] = mark;
             return NULL;
+        }
     }
     const struct slot *slot = &cache->slots[place->slot % SLOTS];
-    return slot->generation == generation ? slot->result : NULL;
+    if (slot->generation == generation)
+        return slot->result;
+    cache->again = true;
+    return NULL;
 }
 
 /* Once a generation, so that a cache full of results that are still right costs nothing. */
@@ -100,13 +105,18 @@ static void sweep(struct match_cache *cache, uint64_t generation)
             clear(cache, &cache->slots[i]);
 }
 
-const struct match_result *match_cache_put(struct match_cache *cache, struct span topic,
-                                           uint64_t generation, struct match_result *result)
+const struct match_result *match_cache_put(struct match_cache *cache, struct topic_place place,
+                                           struct span topic, uint64_t generation,
+                                           struct match_result *result)
 {
-    struct slot *slot = &cache->slots[slot_of(cache, topic)];
+    struct slot *slot = &cache->slots[place.slot % SLOTS];
     uint8_t *copy = NULL;
     match_result_free(cache->passing);
     cache->passing = NULL;
+    if (!cache->again) {
+        cache->passing = result;
+        return result;
+    }
     clear(cache, slot);
     if (cache->hits + result->count > TOTAL_HITS_MAX)
         sweep(cache, generation);

@@ -19,9 +19,6 @@
 
 #include <stdlib.h>
 
-#define XXH_INLINE_ALL
-#include <xxhash.h>
-
 enum {
     SHARDS = 64,
     SLICE = 256,       /* messages found a slice */
@@ -34,14 +31,15 @@ enum {
 };
 
 struct retained_shard {
-    pthread_mutex_t lock;  /* rank 2 */
-    struct topic_map *map; /* (L) of struct message */
+    pthread_mutex_t lock;   /* rank 2 */
+    struct topic_map *map;  /* (L) of struct message */
+    _Atomic uint64_t bytes; /* (L) of all of them; read by any thread */
 };
 
 struct retained {
     uint64_t seed; /* (i) */
     struct retained_shard shards[SHARDS];
-    _Atomic uint64_t count, bytes, feed; /* (a) */
+    _Atomic uint64_t count, feed; /* (a) */
 };
 
 struct retained_job {
@@ -77,14 +75,19 @@ struct retained *retained_new(uint64_t seed)
 
 /* ---- one topic ---- */
 
-static unsigned shard_of(const struct retained *retained, struct span topic)
+struct topic_key retained_key(const struct retained *retained, struct span topic)
 {
-    return (unsigned)(XXH3_64bits_withSeed(topic.data, topic.len, ~retained->seed) % SHARDS);
+    return topic_key(retained->seed, topic);
 }
 
-struct retained_shard *retained_lock(struct retained *retained, struct span topic)
+static unsigned shard_of(struct topic_key key)
 {
-    struct retained_shard *shard = &retained->shards[shard_of(retained, topic)];
+    return (unsigned)(key.hash >> 32) % SHARDS; /* not the bits that the map looks at */
+}
+
+struct retained_shard *retained_lock(struct retained *retained, struct topic_key key)
+{
+    struct retained_shard *shard = &retained->shards[shard_of(key)];
     lock_take(&shard->lock, RANK_RETAINED);
     return shard;
 }
@@ -94,39 +97,57 @@ void retained_unlock(struct retained_shard *shard)
     lock_drop(&shard->lock, RANK_RETAINED);
 }
 
-static void forget(struct retained *retained, struct message *old)
+/* Both under the shard's lock: a plain sum, but for those who look at it without. */
+static void count_bytes(struct retained_shard *shard, uint64_t bytes)
 {
-    if (!old)
-        return;
+    uint64_t sum = atomic_load_explicit(&shard->bytes, memory_order_relaxed) + bytes;
+    atomic_store_explicit(&shard->bytes, sum, memory_order_relaxed);
+}
+
+/* One that is no longer in the map. */
+static void forget(struct retained *retained, struct retained_shard *shard, struct message *old)
+{
     atomic_fetch_sub_explicit(&retained->count, 1, memory_order_relaxed);
-    atomic_fetch_sub_explicit(&retained->bytes, message_size(old), memory_order_relaxed);
+    count_bytes(shard, -(uint64_t)message_size(old));
     message_unref(old);
 }
 
-uint64_t retained_set(struct retained *retained, struct retained_shard *shard,
+static bool set(struct retained *retained, struct retained_shard *shard, struct topic_key key,
+                struct message *message)
+{
+    void *value = NULL;
+    key.topic = message_topic(message); /* the map borrows it */
+    if (!topic_map_set(shard->map, key, message_ref(message), &value)) {
+        message_unref(message);
+        return false;
+    }
+    if (message->expires) /* without memory it is removed when somebody meets it */
+        (void)!topic_map_set_due(shard->map, key, message->expires);
+    count_bytes(shard, message_size(message));
+    atomic_fetch_add_explicit(&retained->count, 1, memory_order_relaxed);
+    if (value)
+        forget(retained, shard, value);
+    return true;
+}
+
+uint64_t retained_set(struct retained *retained, struct retained_shard *shard, struct topic_key key,
                       struct message *message)
 {
-    void *old = NULL;
     if (message->payload_len == 0) { /* [MQTT5-3.3.1-6], [MQTT5-3.3.1-7] */
-        forget(retained, topic_map_remove(shard->map, message_topic(message)));
-    } else {
-        if (!topic_map_set(shard->map, message_topic(message), message_ref(message), &old)) {
-            message_unref(message);
-            return 0;
-        }
-        if (message->expires) /* without memory it is removed when somebody meets it */
-            (void)!topic_map_set_due(shard->map, message_topic(message), message->expires);
-        atomic_fetch_add_explicit(&retained->count, 1, memory_order_relaxed);
-        atomic_fetch_add_explicit(&retained->bytes, message_size(message), memory_order_relaxed);
-        forget(retained, old);
+        struct message *old = topic_map_remove(shard->map, key);
+        if (old)
+            forget(retained, shard, old);
+    } else if (!set(retained, shard, key, message)) {
+        return 0;
     }
     return atomic_fetch_add_explicit(&retained->feed, 1, memory_order_relaxed) + 1;
 }
 
 bool retained_restore(struct retained *retained, struct message *message, uint64_t number)
 {
-    struct retained_shard *shard = retained_lock(retained, message_topic(message));
-    bool set = retained_set(retained, shard, message) != 0;
+    struct topic_key key = retained_key(retained, message_topic(message));
+    struct retained_shard *shard = retained_lock(retained, key);
+    bool set = retained_set(retained, shard, key, message) != 0;
     if (atomic_load_explicit(&retained->feed, memory_order_relaxed) < number)
         atomic_store_explicit(&retained->feed, number, memory_order_relaxed);
     retained_unlock(shard);
@@ -135,8 +156,9 @@ bool retained_restore(struct retained *retained, struct message *message, uint64
 
 bool retained_has(struct retained *retained, struct span topic)
 {
-    struct retained_shard *shard = retained_lock(retained, topic);
-    bool has = topic_map_get(shard->map, topic) != NULL;
+    struct topic_key key = retained_key(retained, topic);
+    struct retained_shard *shard = retained_lock(retained, key);
+    bool has = topic_map_get(shard->map, key) != NULL;
     retained_unlock(shard);
     return has;
 }
@@ -148,7 +170,10 @@ uint64_t retained_count(const struct retained *retained)
 
 uint64_t retained_bytes(const struct retained *retained)
 {
-    return atomic_load_explicit(&retained->bytes, memory_order_relaxed);
+    uint64_t bytes = 0;
+    for (unsigned i = 0; i < SHARDS; i++)
+        bytes += atomic_load_explicit(&retained->shards[i].bytes, memory_order_relaxed);
+    return bytes;
 }
 
 static bool visit_unref(void *ctx, struct span topic, void *value)
@@ -205,15 +230,15 @@ static size_t expire_slice(struct worker *worker, uint64_t now)
 {
     struct retained *retained = worker->broker->retained;
     struct retained_shard *shard = &retained->shards[worker->expiring - 1];
-    struct message *gone[SLICE];
+    struct message *gone;
     size_t count = 0;
     lock_take(&shard->lock, RANK_RETAINED);
-    while (count < SLICE && (gone[count] = topic_map_take_due(shard->map, now)))
-        record_expired(worker, gone[count++]);
+    for (; count < SLICE && (gone = topic_map_take_due(shard->map, now)); count++) {
+        record_expired(worker, gone);
+        forget(retained, shard, gone);
+    }
     uint64_t next = topic_map_next_due(shard->map);
     lock_drop(&shard->lock, RANK_RETAINED);
-    for (size_t i = 0; i < count; i++)
-        forget(retained, gone[i]);
     if (next > now) {
         worker->expiring--;
         if (next < worker->next_expiry)
@@ -250,7 +275,7 @@ void retained_fetch(struct worker *worker, struct session *session, struct span 
     job->sub_id = sub_id;
     job->last = SHARDS;
     if (!mqtt_filter_has_wildcard(filter)) {
-        job->shard = shard_of(retained, filter);
+        job->shard = shard_of(retained_key(retained, filter));
         job->last = job->shard + 1;
     }
     list_append(&session->retained_jobs, &job->session_node);
@@ -364,11 +389,12 @@ static void offer_slice(struct worker *worker, const struct retained_job *job, s
 static void remove_expired(struct worker *worker, struct retained_shard *shard,
                            const struct slice *slice)
 {
+    struct retained *retained = worker->broker->retained;
     for (size_t i = 0; i < slice->expired_count; i++) {
         struct message *message = slice->expired[i];
         record_expired(worker, message);
-        (void)topic_map_remove(shard->map, message_topic(message));
-        forget(worker->broker->retained, message);
+        (void)topic_map_remove(shard->map, retained_key(retained, message_topic(message)));
+        forget(retained, shard, message);
     }
 }
 

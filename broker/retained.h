@@ -20,13 +20,15 @@ struct worker;
 struct retained *retained_new(uint64_t seed); /* aborts without memory */
 void retained_free(struct retained *retained);
 
+/* A topic as it is looked up here: hashed once. */
+struct topic_key retained_key(const struct retained *retained, struct span topic);
 /* Lock the shard of a topic / unlock it. Between them: retained_set() and the routing of the
  * same message. Returns the shard. */
-struct retained_shard *retained_lock(struct retained *retained, struct span topic);
+struct retained_shard *retained_lock(struct retained *retained, struct topic_key key);
 void retained_unlock(struct retained_shard *shard);
-/* Sets (or, with an empty payload, clears) the topic's message. Returns the number of the change
- * in the feed of all changes; 0 without memory. */
-uint64_t retained_set(struct retained *retained, struct retained_shard *shard,
+/* Sets (or, with an empty payload, clears) the message of its topic, which is `key`. Returns the
+ * number of the change in the feed of all changes; 0 without memory. */
+uint64_t retained_set(struct retained *retained, struct retained_shard *shard, struct topic_key key,
                       struct message *message);
 
 /* A retained message that this worker has set expires then: the worker removes it, and whatever else

@@ -182,7 +182,7 @@ const struct match_result *route_match(struct worker *worker, struct span topic,
     lock_drop(&worker->reading, RANK_TREE);
     struct match_result *result = merge_all(&found);
     free(found.at);
-    return match_cache_put(worker->matches, topic, generation, result);
+    return match_cache_put(worker->matches, *place, topic, generation, result);
 }
 
 /* ---- offering ---- */
@@ -344,8 +344,9 @@ static uint32_t route_retained(struct worker *worker, struct route *route)
     struct message *message = message_ref(route->message);
     if (worker->guarded && route->publisher && !message->author)
         message->author = author_of((struct session *)route->publisher);
-    struct retained_shard *shard = retained_lock(retained, message_topic(message));
-    uint64_t number = retained_set(retained, shard, message);
+    struct topic_key key = retained_key(retained, message_topic(message));
+    struct retained_shard *shard = retained_lock(retained, key);
+    uint64_t number = retained_set(retained, shard, key, message);
     if (number && message->expires)
         retained_expire_at(worker, message->expires);
     uint32_t hits = offer_to_all(worker, route, &own);

@@ -25,24 +25,33 @@
 
 enum { SLOTS_MIN = 16 };
 
-struct slot {
-    uint64_t hash;
-    struct topic_item *item; /* NULL: free */
-};
-
 struct topic_map {
     struct budget budget;
     uint64_t seed;
     size_t count;
-    size_t mask;        /* slots - 1 */
-    struct slot *slots; /* linear probing */
+    size_t mask; /* slots - 1 */
+    /* Linear probing. A search reads marks, which stand close together, and looks at an item only
+     * where its mark is right. */
+    struct topic_item **items; /* of each slot; owns them, and the marks' memory behind them */
+    uint32_t *marks;           /* of each slot: 32 bits of the hash, or 1; 0 is free */
     struct topic_order order;
     struct topic_due due;
 };
 
 static size_t slots_size(size_t mask)
 {
-    return (mask + 1) * sizeof(struct slot);
+    return (mask + 1) * (sizeof(struct topic_item *) + sizeof(uint32_t));
+}
+
+static bool slots_new(struct topic_map *map, size_t mask)
+{
+    struct topic_item **items = budget_alloc_zeroed(&map->budget, slots_size(mask));
+    if (!items)
+        return false;
+    map->items = items;
+    map->marks = (uint32_t *)(void *)(items + mask + 1);
+    map->mask = mask;
+    return true;
 }
 
 struct topic_map *topic_map_new(uint64_t seed)
@@ -50,10 +59,9 @@ struct topic_map *topic_map_new(uint64_t seed)
     struct topic_map *map = malloc(sizeof(*map));
     if (!map)
         return NULL;
-    *map = (struct topic_map){ .budget.limit = SIZE_MAX, .seed = seed, .mask = SLOTS_MIN - 1 };
+    *map = (struct topic_map){ .budget.limit = SIZE_MAX, .seed = seed };
     topic_due_init(&map->due, &map->budget);
-    map->slots = budget_alloc_zeroed(&map->budget, slots_size(map->mask));
-    if (!map->slots || !topic_order_init(&map->order, &map->budget)) {
+    if (!slots_new(map, SLOTS_MIN - 1) || !topic_order_init(&map->order, &map->budget)) {
         topic_map_free(map);
         return NULL;
     }
@@ -64,9 +72,9 @@ void topic_map_free(struct topic_map *map)
 {
     if (!map)
         return;
-    for (size_t i = 0; map->slots && i <= map->mask; i++)
-        free(map->slots[i].item);
-    free(map->slots);
+    for (size_t i = 0; map->items && i <= map->mask; i++)
+        free(map->items[i]);
+    free(map->items);
     topic_order_done(&map->order);
     topic_due_done(&map->due);
     free(map);
@@ -91,43 +99,50 @@ void topic_map_limit_memory(struct topic_map *map, size_t bytes)
 
 /* ---- by the exact topic ------------------------------------------------------------------- */
 
-static uint64_t hash_of(const struct topic_map *map, struct span topic)
+struct topic_key topic_key(uint64_t seed, struct span topic)
 {
-    return XXH3_64bits_withSeed(topic.data, topic.len, map->seed);
+    return (struct topic_key){ topic, XXH3_64bits_withSeed(topic.data, topic.len, seed) };
+}
+
+static uint32_t mark_of(uint64_t hash)
+{
+    return (uint32_t)hash ? (uint32_t)hash : 1;
 }
 
 /* The slot with the topic, or the free one where it would go. */
-static struct slot *slot_of(const struct topic_map *map, struct span topic, uint64_t hash)
+static size_t slot_of(const struct topic_map *map, struct topic_key key)
 {
-    size_t at = hash & map->mask;
-    while (map->slots[at].item &&
-           (map->slots[at].hash != hash || !span_equal(topic_of(map->slots[at].item), topic)))
+    uint32_t mark = mark_of(key.hash);
+    size_t at = mark & map->mask;
+    while (map->marks[at] &&
+           (map->marks[at] != mark || !span_equal(topic_of(map->items[at]), key.topic)))
         at = (at + 1) & map->mask;
-    return &map->slots[at];
+    return at;
 }
 
-void *topic_map_get(const struct topic_map *map, struct span topic)
+void *topic_map_get(const struct topic_map *map, struct topic_key key)
 {
-    const struct topic_item *item = slot_of(map, topic, hash_of(map, topic))->item;
+    const struct topic_item *item = map->items[slot_of(map, key)];
     return item ? item->value : NULL;
 }
 
 static bool resize(struct topic_map *map, size_t mask)
 {
-    struct slot *slots = budget_alloc_zeroed(&map->budget, slots_size(mask));
-    if (!slots)
+    struct topic_item **items = map->items;
+    const uint32_t *marks = map->marks;
+    size_t old = map->mask;
+    if (!slots_new(map, mask))
         return false;
-    for (size_t i = 0; i <= map->mask; i++) {
-        if (!map->slots[i].item)
+    for (size_t i = 0; i <= old; i++) {
+        if (!marks[i])
             continue;
-        size_t at = map->slots[i].hash & mask;
-        while (slots[at].item)
+        size_t at = marks[i] & mask;
+        while (map->marks[at])
             at = (at + 1) & mask;
-        slots[at] = map->slots[i];
+        map->marks[at] = marks[i];
+        map->items[at] = items[i];
     }
-    budget_free(&map->budget, map->slots, slots_size(map->mask));
-    map->slots = slots;
-    map->mask = mask;
+    budget_free(&map->budget, items, slots_size(old));
     return true;
 }
 
@@ -136,30 +151,35 @@ static struct topic_item item_of(struct span topic, void *value)
     return (struct topic_item){ .bytes = topic.data, .len = (uint32_t)topic.len, .value = value };
 }
 
-static bool add(struct topic_map *map, struct span topic, uint64_t hash, void *value)
+/* `slot` is the free one where it would go. */
+static bool add(struct topic_map *map, size_t slot, struct topic_key key, void *value)
 {
     size_t slots = map->mask + 1;
-    if (map->count + 1 > slots - slots / 4 && !resize(map, slots * 2 - 1))
-        return false;
+    if (map->count + 1 > slots - slots / 8) {
+        if (!resize(map, slots * 2 - 1))
+            return false;
+        slot = slot_of(map, key);
+    }
     struct topic_item *item = budget_alloc(&map->budget, sizeof(*item));
     if (!item)
         return false;
-    *item = item_of(topic, value);
+    *item = item_of(key.topic, value);
     if (!topic_order_insert(&map->order, item)) {
         budget_free(&map->budget, item, sizeof(*item));
         return false;
     }
-    *slot_of(map, topic, hash) = (struct slot){ hash, item };
+    map->items[slot] = item;
+    map->marks[slot] = mark_of(key.hash);
     map->count++;
     return true;
 }
 
-bool topic_map_set(struct topic_map *map, struct span topic, void *value, void **ret_old)
+bool topic_map_set(struct topic_map *map, struct topic_key key, void *value, void **ret_old)
 {
-    uint64_t hash = hash_of(map, topic);
-    struct topic_item *item = slot_of(map, topic, hash)->item;
+    size_t slot = slot_of(map, key);
+    struct topic_item *item = map->items[slot];
     if (!item) {
-        if (!add(map, topic, hash, value))
+        if (!add(map, slot, key, value))
             return false;
         *ret_old = NULL;
         return true;
@@ -167,7 +187,7 @@ bool topic_map_set(struct topic_map *map, struct span topic, void *value, void *
     *ret_old = item->value;
     if (item->due)
         topic_due_remove(&map->due, item);
-    item->bytes = topic.data;
+    item->bytes = key.topic.data;
     item->value = value;
     return true;
 }
@@ -175,36 +195,38 @@ bool topic_map_set(struct topic_map *map, struct span topic, void *value, void *
 /* Closes the gap that a removed item leaves. */
 static void erase(struct topic_map *map, size_t gap)
 {
-    for (size_t at = (gap + 1) & map->mask; map->slots[at].item; at = (at + 1) & map->mask) {
-        size_t home = map->slots[at].hash & map->mask;
+    for (size_t at = (gap + 1) & map->mask; map->marks[at]; at = (at + 1) & map->mask) {
+        size_t home = map->marks[at] & map->mask;
         if (((at - home) & map->mask) >= ((at - gap) & map->mask)) {
-            map->slots[gap] = map->slots[at];
+            map->items[gap] = map->items[at];
+            map->marks[gap] = map->marks[at];
             gap = at;
         }
     }
-    map->slots[gap] = (struct slot){ 0 };
+    map->items[gap] = NULL;
+    map->marks[gap] = 0;
     map->count--;
     if (map->mask >= SLOTS_MIN && map->count < (map->mask + 1) / 8)
         (void)!resize(map, map->mask / 2); /* no memory: it stays large */
 }
 
-void *topic_map_remove(struct topic_map *map, struct span topic)
+void *topic_map_remove(struct topic_map *map, struct topic_key key)
 {
-    struct slot *slot = slot_of(map, topic, hash_of(map, topic));
-    struct topic_item *item = slot->item;
+    size_t slot = slot_of(map, key);
+    struct topic_item *item = map->items[slot];
     if (!item)
         return NULL;
     void *value = item->value;
     topic_order_remove(&map->order, item);
     topic_due_remove(&map->due, item);
-    erase(map, (size_t)(slot - map->slots));
+    erase(map, slot);
     budget_free(&map->budget, item, sizeof(*item));
     return value;
 }
 
-bool topic_map_set_due(struct topic_map *map, struct span topic, uint64_t when)
+bool topic_map_set_due(struct topic_map *map, struct topic_key key, uint64_t when)
 {
-    struct topic_item *item = slot_of(map, topic, hash_of(map, topic))->item;
+    struct topic_item *item = map->items[slot_of(map, key)];
     topic_due_remove(&map->due, item);
     return topic_due_add(&map->due, item, when);
 }
@@ -217,14 +239,14 @@ uint64_t topic_map_next_due(const struct topic_map *map)
 void *topic_map_take_due(struct topic_map *map, uint64_t now)
 {
     return topic_due_when(&map->due) <= now
-               ? topic_map_remove(map, topic_of(topic_due_first(&map->due)))
+               ? topic_map_remove(map, topic_key(map->seed, topic_of(topic_due_first(&map->due))))
                : NULL;
 }
 
 void topic_map_each(const struct topic_map *map, topic_visit_fn *visit, void *ctx)
 {
     for (size_t i = 0; i <= map->mask; i++) {
-        const struct topic_item *item = map->slots[i].item;
+        const struct topic_item *item = map->items[i];
         if (item && !visit(ctx, topic_of(item), item->value))
             return;
     }
@@ -365,16 +387,33 @@ static bool hidden(struct span filter, struct span topic)
 
 static const struct span above_dollar = { (const uint8_t *)"%", 1 }; /* the byte after '$' */
 
-enum topic_scan_end topic_map_scan(const struct topic_map *map, const struct topic_scan *scan,
-                                   struct topic_cursor *cursor)
+/* Of a filter that is a topic and "/#": that topic, all of whose subtree matches; of "#": the empty
+ * one. False: of another filter. */
+static bool is_subtree(struct span filter, struct span *ret_top)
 {
-    struct span filter = scan->filter;
-    if (cursor->place == PLACE_START) {
-        struct span start = literal_levels(filter, 0);
-        if (!cursor_reserve(cursor, start.len))
-            return TOPIC_SCAN_NO_MEMORY;
-        cursor_set(cursor, PLACE_AT, start, nothing);
-    }
+    struct span top = literal_levels(filter, 0);
+    size_t behind = top.len + (top.len > 0);
+    if (behind + 1 != filter.len || filter.data[behind] != '#')
+        return false;
+    *ret_top = top;
+    return true;
+}
+
+static bool in_subtree(struct span top, struct span topic)
+{
+    if (top.len == 0)
+        return topic.data[0] != '$';
+    return topic.len >= top.len && memcmp(topic.data, top.data, top.len) == 0 &&
+           (topic.len == top.len || topic.data[top.len] == '/');
+}
+
+/* Goes on where the cursor stands. Within a subtree there is nothing to compare, and the cursor only
+ * follows when the slice ends, to `*ret_last`, for which it has room. */
+static enum topic_scan_end scan_slice(const struct topic_map *map, const struct topic_scan *scan,
+                                      struct topic_cursor *cursor, struct topic_item **ret_last)
+{
+    struct span filter = scan->filter, top = nothing;
+    bool subtree = is_subtree(filter, &top);
     struct topic_walk walk;
     size_t found = 0;
     struct topic_item *item = topic_order_seek(&map->order, cursor_place(cursor), &walk);
@@ -383,17 +422,36 @@ enum topic_scan_end topic_map_scan(const struct topic_map *map, const struct top
             return TOPIC_SCAN_MORE;
         if (!cursor_reserve(cursor, item->len + 1 + filter.len))
             return TOPIC_SCAN_NO_MEMORY;
-        if (hidden(filter, topic_of(item))) {
+        bool inside = subtree && in_subtree(top, topic_of(item));
+        *ret_last = inside ? item : NULL;
+        if (!inside && hidden(filter, topic_of(item))) {
             cursor_set(cursor, PLACE_AT, above_dollar, nothing);
-        } else if (compare(filter, topic_of(item), cursor)) {
+        } else if (inside || compare(filter, topic_of(item), cursor)) {
             found++;
             if (!scan->visit(scan->ctx, topic_of(item), item->value))
                 return TOPIC_SCAN_MORE;
         }
         item = topic_order_next(&walk);
-        if (item && topic_before(topic_of(item), cursor_place(cursor)))
+        if (item && !inside && topic_before(topic_of(item), cursor_place(cursor)))
             item = topic_order_seek(&map->order, cursor_place(cursor), &walk);
     }
+    *ret_last = NULL;
     cursor_set(cursor, PLACE_END, nothing, nothing);
     return TOPIC_SCAN_COMPLETE;
+}
+
+enum topic_scan_end topic_map_scan(const struct topic_map *map, const struct topic_scan *scan,
+                                   struct topic_cursor *cursor)
+{
+    if (cursor->place == PLACE_START) {
+        struct span start = literal_levels(scan->filter, 0);
+        if (!cursor_reserve(cursor, start.len))
+            return TOPIC_SCAN_NO_MEMORY;
+        cursor_set(cursor, PLACE_AT, start, nothing);
+    }
+    struct topic_item *last = NULL;
+    enum topic_scan_end end = scan_slice(map, scan, cursor, &last);
+    if (last)
+        cursor_set(cursor, PLACE_AFTER, topic_of(last), nothing);
+    return end;
 }

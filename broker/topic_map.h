@@ -16,23 +16,31 @@
 
 struct topic_map;
 
-/* `seed` keys the hash. NULL: no memory. */
+/* A topic with its hash, which whoever looks it up more than once carries along. */
+struct topic_key {
+    struct span topic;
+    uint64_t hash; /* of one seed for all keys of a map; its low bits are the map's */
+};
+struct topic_key topic_key(uint64_t seed, struct span topic);
+
+/* `seed` is that of the keys. NULL: no memory. */
 MUST_USE struct topic_map *topic_map_new(uint64_t seed);
 void topic_map_free(struct topic_map *map); /* leaves the values alone */
 
 /* NULL: none. */
-void *topic_map_get(const struct topic_map *map, struct span topic);
+void *topic_map_get(const struct topic_map *map, struct topic_key key);
 
 /*
- * Puts `value` (not NULL) at a valid topic name. `topic` is borrowed, from the value as a rule: its
+ * Puts `value` (not NULL) at a valid topic name, which is borrowed, from the value as a rule: its
  * bytes must stay until the value is removed or replaced. On success `*ret_old` is the value that
  * was replaced, or NULL, and the map does not refer to the old one's topic any more. False: no
  * memory, nothing has changed (never when the topic is there).
  */
-MUST_USE bool topic_map_set(struct topic_map *map, struct span topic, void *value, void **ret_old);
+MUST_USE bool topic_map_set(struct topic_map *map, struct topic_key key, void *value,
+                            void **ret_old);
 
 /* Returns the value that was there, or NULL. */
-void *topic_map_remove(struct topic_map *map, struct span topic);
+void *topic_map_remove(struct topic_map *map, struct topic_key key);
 
 /*
  * What is there only for a time. topic_map_set() and topic_map_remove() forget when a topic was due.
@@ -40,7 +48,7 @@ void *topic_map_remove(struct topic_map *map, struct span topic);
  * is. next_due: when the soonest is, UINT64_MAX: none ever. take_due: removes the soonest, if it is
  * due at `now`, and returns its value; NULL: there is none.
  */
-MUST_USE bool topic_map_set_due(struct topic_map *map, struct span topic, uint64_t when);
+MUST_USE bool topic_map_set_due(struct topic_map *map, struct topic_key key, uint64_t when);
 uint64_t topic_map_next_due(const struct topic_map *map);
 void *topic_map_take_due(struct topic_map *map, uint64_t now);
 

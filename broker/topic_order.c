@@ -4,10 +4,10 @@
  * comparing two means two cache misses, so a page keeps for each key the eight bytes that follow
  * what all its keys share; a search compares those and looks at a topic only where they are equal:
  *
- *     page: skip 9 │ heads │ "sensor/1"  "sensor/3"  "valve/2"  …     ← bytes 9 to 16
- * │ keys  │  item        item        item      …     ← leaf: the items; above: smallest item of
- * each child
- *                  │ child │  page        page        page      …     ← above the leaves only
+ *     prefix "plant/7/"   ← what all keys share
+ *     heads   "sensor/1"  "sensor/3"  "valve/2"  …   ← the eight bytes behind it
+ *     keys     item        item        item      …   ← leaf: the items; above: smallest of each child
+ *     children page        page        page      …   ← above the leaves only
  *
  * Leaves are linked from left to right. Pages other than the root stay a quarter full, except a
  * leaf that was begun at the right end. Runs where the map runs; must not keep an item that was
@@ -15,13 +15,23 @@
  */
 #include "broker/topic_order.h"
 
-enum { PAGE_KEYS = 64, PAGE_MIN = PAGE_KEYS / 4, HEAD = 8, DEPTH_MAX = 16 };
+#include <endian.h>
+
+enum {
+    PAGE_KEYS = 64,
+    PAGE_MIN = PAGE_KEYS / 4,
+    HEAD = 8,
+    PREFIX = 48, /* of what all keys share, so much stands in the page itself */
+    DEPTH_MAX = 16,
+    AHEAD = 4, /* items that a walk fetches before it comes to them */
+};
 
 struct topic_page {
     struct topic_page *next; /* leaf: the one to the right */
     uint32_t skip;           /* bytes that all keys share; 0 is always right */
     uint16_t count;
     bool leaf;
+    uint8_t prefix[PREFIX]; /* the first `skip` bytes, as far as they fit */
     uint64_t heads[PAGE_KEYS];
     struct topic_item *keys[PAGE_KEYS];
     struct topic_page *children[]; /* PAGE_KEYS of them; a leaf has none */
@@ -55,8 +65,11 @@ static size_t common(struct span a, struct span b, size_t limit)
     if (shorter > limit)
         shorter = limit;
     size_t at = 0;
-    while (at + sizeof(uint64_t) <= shorter && load(a.data + at) == load(b.data + at))
-        at += sizeof(uint64_t);
+    for (; at + sizeof(uint64_t) <= shorter; at += sizeof(uint64_t)) {
+        uint64_t differs = load(a.data + at) ^ load(b.data + at);
+        if (differs)
+            return at + (unsigned)__builtin_ctzll(htole64(differs)) / 8;
+    }
     while (at < shorter && a.data[at] == b.data[at])
         at++;
     return at;
@@ -79,6 +92,12 @@ bool topic_before(struct span topic, struct topic_place place)
  * heads prove nothing. */
 static uint64_t head_of(struct span topic, size_t skip)
 {
+    const uint64_t ones = 0x0101010101010101, tops = 0x80 * ones;
+    if (skip + HEAD <= topic.len) {
+        uint64_t word = load(topic.data + skip);
+        if (((word - ('/' + 1) * ones) & ~word & tops) == 0) /* each byte is its own rank */
+            return be64toh(word);
+    }
     uint64_t head = 0;
     for (size_t i = skip; i < skip + HEAD; i++)
         head = head << 8 | (i < topic.len ? rank(topic.data[i]) : 0);
@@ -116,17 +135,33 @@ static void page_set_heads(struct topic_page *page)
         return;
     page->skip = (uint32_t)common(topic_of(page->keys[0]), topic_of(page->keys[page->count - 1]),
                                   UINT32_MAX);
+    memcpy(page->prefix, page->keys[0]->bytes, page->skip < PREFIX ? page->skip : PREFIX);
     for (unsigned i = 0; i < page->count; i++)
         page->heads[i] = head_of(topic_of(page->keys[i]), page->skip);
+}
+
+/* After a part of the keys has gone. They may share more now, but heads that still tell them apart
+ * stay as they are: looking at each topic again costs more. */
+static void page_sharpen_heads(struct topic_page *page)
+{
+    if (page->count == 0 || (page->heads[0] ^ page->heads[page->count - 1]) >> 32 == 0)
+        page_set_heads(page);
+}
+
+/* Whether a topic begins with what all keys of the page shared before `key` was among them. */
+static bool page_fits(const struct topic_page *page, struct span topic,
+                      const struct topic_item *key)
+{
+    struct span shared = page->skip <= PREFIX ? span_of(page->prefix, page->skip) : topic_of(key);
+    return common(shared, topic, page->skip) == page->skip;
 }
 
 /* After one key has changed, which may be the first or the last now. */
 static void page_set_head(struct topic_page *page, unsigned index)
 {
     unsigned end = page->count - 1u;
-    if (end == 0 ||
-        ((index == 0 || index == end) &&
-         common(topic_of(page->keys[0]), topic_of(page->keys[end]), page->skip) < page->skip))
+    if (end == 0 || ((index == 0 || index == end) &&
+                     !page_fits(page, topic_of(page->keys[index]), page->keys[end - index])))
         page_set_heads(page);
     else
         page->heads[index] = head_of(topic_of(page->keys[index]), page->skip);
@@ -147,7 +182,7 @@ static void page_insert(struct topic_page *page, unsigned at, struct topic_item 
 {
     page_move(page, at + 1, page, at, page->count - at);
     page->keys[at] = key;
-    if (!page->leaf)
+    if (child) /* above the leaves */
         page->children[at] = child;
     page->count++;
     page_set_head(page, at);
@@ -187,10 +222,9 @@ static unsigned page_search(const struct topic_page *page, struct topic_place pl
         return 0;
     if (place.kind == PLACE_END)
         return page->count;
-    struct span first = topic_of(page->keys[0]);
-    if (common(first, place.topic, page->skip) < page->skip)
-        return topic_before(first, place) ? page->count
-                                          : 0; /* it leaves what they share: one speaks for all */
+    /* It leaves what they share: one speaks for all. */
+    if (!page_fits(page, place.topic, page->keys[0]))
+        return topic_before(topic_of(page->keys[0]), place) ? page->count : 0;
 
     uint64_t head = head_of(place.topic, page->skip);
     unsigned low = first_head_not_below(page, head);
@@ -225,6 +259,29 @@ static unsigned descend(const struct topic_order *order, struct topic_place plac
     return page_search(page, place);
 }
 
+static const struct topic_item *further(const struct topic_walk *walk, unsigned count)
+{
+    const struct topic_page *leaf = walk->leaf;
+    unsigned index = walk->index + count;
+    if (index >= leaf->count && leaf->next) {
+        index -= leaf->count;
+        leaf = leaf->next;
+    }
+    return index < leaf->count ? leaf->keys[index] : NULL;
+}
+
+/* Items lie anywhere, and so do their topics: without this each of them is waited for. */
+static void fetch_ahead(const struct topic_walk *walk)
+{
+    const struct topic_item *item = further(walk, AHEAD);
+    if (item) {
+        __builtin_prefetch(item->value, 1);
+        __builtin_prefetch(item->bytes);
+    }
+    if ((item = further(walk, 2 * AHEAD)))
+        __builtin_prefetch(item);
+}
+
 static struct topic_item *item_at(struct topic_walk *walk)
 {
     if (walk->index == walk->leaf->count) {
@@ -233,6 +290,7 @@ static struct topic_item *item_at(struct topic_walk *walk)
         walk->leaf = walk->leaf->next; /* no leaf is empty, but the only one */
         walk->index = 0;
     }
+    fetch_ahead(walk);
     return walk->leaf->keys[walk->index];
 }
 
@@ -283,8 +341,10 @@ static void split(struct topic_page *page, struct topic_page *right, unsigned at
     page->count = (uint16_t)half;
     right->next = page->next;
     page->next = page->leaf ? right : NULL;
-    page_set_heads(page);
-    page_set_heads(right);
+    right->skip = page->skip;
+    memcpy(right->prefix, page->prefix, sizeof right->prefix);
+    page_sharpen_heads(page);
+    page_sharpen_heads(right);
     if (at > half || half == PAGE_KEYS)
         page_insert(right, at - half, key, child);
     else

@@ -295,6 +295,34 @@ static struct match_result *result_of(uint32_t count)
     return result;
 }
 
+/* As for a topic that has come before. */
+static const struct match_result *remember(struct match_cache *cache, struct span topic,
+                                           uint64_t generation, struct match_result *result)
+{
+    struct topic_place place = { 0 };
+    assert_null(match_cache_get(cache, topic, generation, &place));
+    assert_null(match_cache_get(cache, topic, generation, &place));
+    return match_cache_put(cache, place, topic, generation, result);
+}
+
+static void test_match_cache_topic_that_comes_once_pushes_nothing_out(void **state)
+{
+    enum { ONCE = 100000 };
+    struct match_cache *cache = match_cache_new(1);
+    struct topic_place place = { 0 };
+    char topic[16];
+    (void)state;
+    const struct match_result *kept = remember(cache, span_str("again"), 1, result_of(1));
+    for (unsigned i = 0; i < ONCE; i++) {
+        snprintf(topic, sizeof topic, "once/%u", i);
+        assert_null(match_cache_get(cache, span_str(topic), 1, &place));
+        struct match_result *result = result_of(1);
+        assert_ptr_equal(match_cache_put(cache, place, span_str(topic), 1, result), result);
+    }
+    assert_ptr_equal(match_cache_get(cache, span_str("again"), 1, &place), kept);
+    match_cache_free(cache);
+}
+
 static void test_match_cache_finds_only_topic_and_generation(void **state)
 {
     struct match_cache *cache = match_cache_new(1);
@@ -302,11 +330,11 @@ static void test_match_cache_finds_only_topic_and_generation(void **state)
     struct topic_place place = { 0 };
     (void)state;
     assert_null(match_cache_get(cache, topic, 1, &place));
-    const struct match_result *result = match_cache_put(cache, topic, 1, result_of(1));
+    const struct match_result *result = remember(cache, topic, 1, result_of(1));
     assert_ptr_equal(match_cache_get(cache, topic, 1, &place), result);
     assert_null(match_cache_get(cache, topic, 2, &place));
     assert_null(match_cache_get(cache, span_str("a/c"), 1, &place));
-    result = match_cache_put(cache, topic, 2, result_of(0)); /* nobody: worth knowing as well */
+    result = remember(cache, topic, 2, result_of(0)); /* nobody: worth knowing as well */
     assert_ptr_equal(match_cache_get(cache, topic, 2, &place), result);
     match_cache_free(cache);
 }
@@ -319,8 +347,8 @@ static void test_match_cache_place_is_only_a_hint(void **state)
     (void)state;
     assert_int_equal(match_cache_topic(cache, place).len, 0);
     assert_null(match_cache_get(cache, span_str("a"), 1, &place));
-    const struct match_result *a = match_cache_put(cache, span_str("a"), 1, result_of(1));
-    const struct match_result *b = match_cache_put(cache, span_str("b"), 1, result_of(2));
+    const struct match_result *a = remember(cache, span_str("a"), 1, result_of(1));
+    const struct match_result *b = remember(cache, span_str("b"), 1, result_of(2));
     assert_true(span_equal(match_cache_topic(cache, place), span_str("a")));
     assert_ptr_equal(match_cache_get(cache, span_str("b"), 1, &other), b);
     assert_ptr_equal(match_cache_get(cache, span_str("b"), 1, &place), b);
@@ -340,14 +368,13 @@ static void test_match_cache_does_not_keep_what_is_too_large(void **state)
     struct match_cache *cache = match_cache_new(1);
     (void)state;
     memset(topic, 't', sizeof topic);
-    assert_int_equal(match_cache_put(cache, span_of(topic, TOPIC + 1), 1, result_of(1))->count, 1);
+    assert_int_equal(remember(cache, span_of(topic, TOPIC + 1), 1, result_of(1))->count, 1);
     assert_null(match_cache_get(cache, span_of(topic, TOPIC + 1), 1, &place));
-    (void)match_cache_put(cache, span_of(topic, TOPIC), 1, result_of(1));
+    (void)remember(cache, span_of(topic, TOPIC), 1, result_of(1));
     assert_non_null(match_cache_get(cache, span_of(topic, TOPIC), 1, &place));
-    assert_int_equal(match_cache_put(cache, span_str("x"), 1, result_of(HITS + 1))->count,
-                     HITS + 1);
+    assert_int_equal(remember(cache, span_str("x"), 1, result_of(HITS + 1))->count, HITS + 1);
     assert_null(match_cache_get(cache, span_str("x"), 1, &place));
-    (void)match_cache_put(cache, span_str("x"), 1, result_of(HITS));
+    (void)remember(cache, span_str("x"), 1, result_of(HITS));
     assert_non_null(match_cache_get(cache, span_str("x"), 1, &place));
     match_cache_free(cache);
 }
@@ -363,13 +390,13 @@ static void test_match_cache_is_bounded_and_stale_results_make_room(void **state
     (void)state;
     for (unsigned i = 0; i < TOPICS; i++) {
         snprintf(topic, sizeof topic, "large/%u", i);
-        (void)match_cache_put(cache, span_str(topic), 1, result_of(HITS));
+        (void)remember(cache, span_str(topic), 1, result_of(HITS));
         kept += match_cache_get(cache, span_str(topic), 1, &place) != NULL;
     }
     assert_true(kept > 0 && kept <= ROOM_FOR);
-    (void)match_cache_put(cache, span_str("small"), 2, result_of(1));
+    (void)remember(cache, span_str("small"), 2, result_of(1));
     assert_non_null(match_cache_get(cache, span_str("small"), 2, &place));
-    (void)match_cache_put(cache, span_str("large/again"), 2, result_of(HITS));
+    (void)remember(cache, span_str("large/again"), 2, result_of(HITS));
     assert_non_null(match_cache_get(cache, span_str("large/again"), 2, &place));
     match_cache_free(cache);
 }
@@ -392,6 +419,7 @@ int main(void)
         BOTH(test_router_keeps_the_order_of_a_publisher),
         BOTH(test_router_cached_match_ends_with_any_change_of_filters),
         cmocka_unit_test(test_match_cache_finds_only_topic_and_generation),
+        cmocka_unit_test(test_match_cache_topic_that_comes_once_pushes_nothing_out),
         cmocka_unit_test(test_match_cache_place_is_only_a_hint),
         cmocka_unit_test(test_match_cache_does_not_keep_what_is_too_large),
         cmocka_unit_test(test_match_cache_is_bounded_and_stale_results_make_room),

@@ -38,17 +38,18 @@ static struct topic_map *map_new(void)
 static void put(struct topic_map *map, struct value *value, uint64_t due)
 {
     void *old;
-    assert_true(topic_map_set(map, span_str(value->topic), value, &old));
+    assert_true(topic_map_set(map, topic_key(SEED, span_str(value->topic)), value, &old));
     assert_ptr_equal(old, value->there ? value : NULL);
     value->there = true;
     value->due = due;
     if (due)
-        assert_true(topic_map_set_due(map, span_str(value->topic), due));
+        assert_true(topic_map_set_due(map, topic_key(SEED, span_str(value->topic)), due));
 }
 
 static void take_out(struct topic_map *map, struct value *value)
 {
-    assert_ptr_equal(topic_map_remove(map, span_str(value->topic)), value->there ? value : NULL);
+    assert_ptr_equal(topic_map_remove(map, topic_key(SEED, span_str(value->topic))),
+                     value->there ? value : NULL);
     value->there = false;
 }
 
@@ -74,12 +75,12 @@ static void test_topic_due_comes_in_its_order(void **state)
     assert_int_equal(topic_map_next_due(map), 10);
     assert_null(topic_map_take_due(map, 9));
     assert_ptr_equal(topic_map_take_due(map, 10), &values[1]);
-    assert_null(topic_map_get(map, span_str(values[1].topic)));
+    assert_null(topic_map_get(map, topic_key(SEED, span_str(values[1].topic))));
     assert_null(topic_map_take_due(map, 10));
     assert_ptr_equal(topic_map_take_due(map, 100), &values[3]);
     assert_ptr_equal(topic_map_take_due(map, 100), &values[0]);
     assert_null(topic_map_take_due(map, 100));
-    assert_ptr_equal(topic_map_get(map, span_str(values[2].topic)), &values[2]);
+    assert_ptr_equal(topic_map_get(map, topic_key(SEED, span_str(values[2].topic))), &values[2]);
     topic_map_free(map);
 }
 
@@ -138,11 +139,11 @@ static void test_topic_due_without_memory_never_comes(void **state)
         put(map, &values[i], 0);
     topic_map_limit_memory(map, topic_map_memory(map));
     for (unsigned i = 0; i < TOPICS; i++)
-        refused += !topic_map_set_due(map, span_str(values[i].topic), 5);
+        refused += !topic_map_set_due(map, topic_key(SEED, span_str(values[i].topic)), 5);
     assert_int_equal(refused, TOPICS);
     assert_true(topic_map_next_due(map) == UINT64_MAX);
     topic_map_limit_memory(map, SIZE_MAX);
-    assert_true(topic_map_set_due(map, span_str(values[7].topic), 5));
+    assert_true(topic_map_set_due(map, topic_key(SEED, span_str(values[7].topic)), 5));
     assert_ptr_equal(topic_map_take_due(map, 5), &values[7]);
     topic_map_free(map);
 }

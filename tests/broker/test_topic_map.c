@@ -35,7 +35,7 @@ static struct value *put(struct topic_map *map, const char *topic)
 {
     struct value *value = value_new(topic);
     void *old = map; /* must be overwritten */
-    assert_true(topic_map_set(map, span_str(value->topic), value, &old));
+    assert_true(topic_map_set(map, topic_key(SEED, span_str(value->topic)), value, &old));
     assert_ptr_not_equal(old, map);
     free(old);
     return value;
@@ -61,18 +61,18 @@ static void test_topic_map_get_set_remove(void **state)
 {
     (void)state;
     struct topic_map *map = topic_map_new(SEED);
-    assert_null(topic_map_get(map, span_str("a")));
-    assert_null(topic_map_remove(map, span_str("a")));
+    assert_null(topic_map_get(map, topic_key(SEED, span_str("a"))));
+    assert_null(topic_map_remove(map, topic_key(SEED, span_str("a"))));
     struct value *a = put(map, "a");
     struct value *ab = put(map, "a/b");
-    assert_ptr_equal(topic_map_get(map, span_str("a")), a);
-    assert_ptr_equal(topic_map_get(map, span_str("a/b")), ab);
-    assert_null(topic_map_get(map, span_str("a/")));
+    assert_ptr_equal(topic_map_get(map, topic_key(SEED, span_str("a"))), a);
+    assert_ptr_equal(topic_map_get(map, topic_key(SEED, span_str("a/b"))), ab);
+    assert_null(topic_map_get(map, topic_key(SEED, span_str("a/"))));
     assert_int_equal(topic_map_count(map), 2);
-    assert_ptr_equal(topic_map_remove(map, span_str("a")), a);
+    assert_ptr_equal(topic_map_remove(map, topic_key(SEED, span_str("a"))), a);
     free(a);
-    assert_null(topic_map_get(map, span_str("a")));
-    assert_ptr_equal(topic_map_remove(map, span_str("a/b")), ab);
+    assert_null(topic_map_get(map, topic_key(SEED, span_str("a"))));
+    assert_ptr_equal(topic_map_remove(map, topic_key(SEED, span_str("a/b"))), ab);
     free(ab);
     assert_int_equal(topic_map_count(map), 0);
     topic_map_free(map);
@@ -89,7 +89,7 @@ static void test_topic_map_set_replaces_the_borrowed_topic(void **state)
         for (int i = 0; i < 300; i++) {
             snprintf(topic, sizeof(topic), "plant/%d/temp", i);
             struct value *value = put(map, topic);
-            assert_ptr_equal(topic_map_get(map, span_str(topic)), value);
+            assert_ptr_equal(topic_map_get(map, topic_key(SEED, span_str(topic))), value);
         }
         assert_int_equal(topic_map_count(map), 300);
     }
@@ -259,6 +259,7 @@ static void test_topic_map_scan_leaps(void **state)
 enum { MODEL_MAX = 6000 };
 
 struct model {
+    uint64_t seed;
     struct topic_map *map;
     uint64_t random;
     size_t count;
@@ -313,7 +314,8 @@ static void model_set(struct model *model, int born)
         return;
     }
     void *old;
-    assert_true(topic_map_set(model->map, span_str(value->topic), value, &old));
+    assert_true(
+        topic_map_set(model->map, topic_key(model->seed, span_str(value->topic)), value, &old));
     assert_ptr_equal(old, at < model->count ? model->rows[at] : NULL);
     value->born = born;
     if (old) { /* it stays, as far as a scan is concerned */
@@ -331,8 +333,9 @@ static void model_remove(struct model *model)
         return;
     size_t at = next_random(&model->random) % model->count;
     struct value *value = model->rows[at];
-    assert_ptr_equal(topic_map_remove(model->map, span_str(value->topic)), value);
-    assert_null(topic_map_get(model->map, span_str(value->topic)));
+    assert_ptr_equal(topic_map_remove(model->map, topic_key(model->seed, span_str(value->topic))),
+                     value);
+    assert_null(topic_map_get(model->map, topic_key(model->seed, span_str(value->topic))));
     free(value);
     model->rows[at] = model->rows[--model->count];
 }
@@ -394,7 +397,7 @@ static void test_topic_map_behaves_as_its_model(void **state)
     (void)state;
     struct model *model = malloc(sizeof(*model));
     for (uint64_t seed = 1; seed <= 4; seed++) {
-        *model = (struct model){ .map = topic_map_new(seed), .random = seed };
+        *model = (struct model){ .map = topic_map_new(seed), .seed = seed, .random = seed };
         static const unsigned biases[] = { 8, 6, 4, 2, 7, 1, 0 };
         for (size_t phase = 0; phase < sizeof(biases) / sizeof(biases[0]); phase++) {
             model_change(model, phase == 6 ? (int)model->count - 50 : 1500, biases[phase], 0);
@@ -438,7 +441,7 @@ static void test_topic_map_memory_follows_the_count(void **state)
             }
             int at = way == 0 ? MANY - left : way == 1 ? left - 1 : (left * 4001) % MANY;
             snprintf(topic, sizeof(topic), "t/%05d", at);
-            void *value = topic_map_remove(map, span_str(topic));
+            void *value = topic_map_remove(map, topic_key(SEED, span_str(topic)));
             assert_non_null(value);
             free(value);
         }
@@ -460,14 +463,14 @@ static void test_topic_map_without_memory_is_unchanged(void **state)
         for (size_t extra = 0;; extra += extra < 4096 ? 8 : 4096) {
             size_t memory = topic_map_memory(map);
             topic_map_limit_memory(map, memory + extra);
-            bool done = topic_map_set(map, span_str(value->topic), value, &old);
+            bool done = topic_map_set(map, topic_key(SEED, span_str(value->topic)), value, &old);
             topic_map_limit_memory(map, SIZE_MAX);
             if (done)
                 break;
             failures++;
             assert_ptr_equal(old, map);
             assert_int_equal(topic_map_count(map), i);
-            assert_null(topic_map_get(map, span_str(topic)));
+            assert_null(topic_map_get(map, topic_key(SEED, span_str(topic))));
         }
         assert_null(old);
     }
@@ -476,7 +479,7 @@ static void test_topic_map_without_memory_is_unchanged(void **state)
     for (size_t i = 0; i < 5000; i++) {
         snprintf(topic, sizeof(topic), "t/%zu", i);
         put(map, topic);
-        free(topic_map_remove(map, span_str(topic)));
+        free(topic_map_remove(map, topic_key(SEED, span_str(topic))));
     }
     assert_int_equal(topic_map_count(map), 0);
     topic_map_free(map);
@@ -491,20 +494,20 @@ static void test_topic_map_longest_topics(void **state)
     for (size_t i = 0; i < 3; i++) {
         memset(text[i], 'x', sizeof(text[i]));
         text[i][65534] = (uint8_t)('1' + i);
-        assert_true(topic_map_set(map, span_of(text[i], 65535), text[i], &old));
+        assert_true(topic_map_set(map, topic_key(SEED, span_of(text[i], 65535)), text[i], &old));
     }
     struct list list = { 0 };
     struct topic_cursor cursor = { 0 };
     struct topic_scan scan = { span_of(text[1], 65535), SIZE_MAX, 1, NULL, &list };
     scan.visit = on_stop;
-    assert_ptr_equal(topic_map_get(map, span_of(text[1], 65535)), text[1]);
+    assert_ptr_equal(topic_map_get(map, topic_key(SEED, span_of(text[1], 65535))), text[1]);
     scan.filter = span_str("x/+");
     while (topic_map_scan(map, &scan, &cursor) == TOPIC_SCAN_MORE)
         ;
     assert_int_equal(list.count, 0);
     topic_cursor_done(&cursor);
     for (size_t i = 0; i < 3; i++)
-        assert_ptr_equal(topic_map_remove(map, span_of(text[i], 65535)), text[i]);
+        assert_ptr_equal(topic_map_remove(map, topic_key(SEED, span_of(text[i], 65535))), text[i]);
     topic_map_free(map);
 }
 
