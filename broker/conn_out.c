@@ -11,12 +11,14 @@
 #include "broker/log.h"
 #include "broker/paging.h"
 #include "broker/session.h"
+#include "broker/slab.h"
 #include "broker/trace.h"
 
 #include <stdlib.h>
 
 enum {
     ACK_SIZE_MAX = 8,
+    REPLIES_FIRST = 8,
     UNREAD_AT = 100, /* unacknowledged publishes of a version 3 client at which it is left unread */
 };
 
@@ -29,13 +31,13 @@ static struct reply *reply_at(const struct reply_line *line, uint32_t i)
 
 static bool reply_grow(struct reply_line *line)
 {
-    uint32_t room = line->room ? line->room * 2 : 8;
-    struct reply *grown = malloc(room * sizeof *grown);
+    uint32_t room = line->room ? line->room * 2 : REPLIES_FIRST;
+    struct reply *grown = slab_alloc(room * sizeof *grown);
     if (!grown)
         return false;
     for (uint32_t i = 0; i < line->count; i++)
         grown[i] = *reply_at(line, i);
-    free(line->ring);
+    slab_free(line->ring, line->room * sizeof *line->ring);
     *line = (struct reply_line){
         .ring = grown, .count = line->count, .room = room, .sent = line->sent
     };
@@ -84,7 +86,7 @@ void replies_done(struct reply_line *line)
 {
     for (uint32_t i = 0; i < line->count; i++)
         free(reply_at(line, i)->packet);
-    free(line->ring);
+    slab_free(line->ring, line->room * sizeof *line->ring);
     *line = (struct reply_line){ 0 };
 }
 
@@ -168,7 +170,7 @@ static size_t drain_replies(struct conn *conn, uint8_t *out, size_t room)
         line->count--;
         STAT_ADD(&conn->worker->stats, packets_sent, 1);
     }
-    if (line->count == 0 && line->room > 64)
+    if (line->count == 0 && line->room > 0) /* most connections have nothing to answer */
         replies_done(line);
     return len;
 }

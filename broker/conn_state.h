@@ -60,7 +60,7 @@ struct reply {
     uint8_t reason;
 };
 
-struct reply_line { /* a ring that grows by doubling, freed when empty and large */
+struct reply_line { /* a ring that grows by doubling, given back when empty */
     struct reply *ring;
     uint32_t head, count, room;
     uint32_t sent; /* bytes of the first one that have left: it was larger than the room */

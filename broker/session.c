@@ -22,14 +22,9 @@ static timer_fn session_timer;
 
 struct session *session_new(struct worker *owner, struct span client_id, uint64_t hash)
 {
-    struct session *session = calloc(1, sizeof *session);
+    struct session *session = calloc(1, sizeof *session + client_id.len);
     if (!session)
         return NULL;
-    session->client_id = malloc(client_id.len + 1);
-    if (!session->client_id) {
-        free(session);
-        return NULL;
-    }
     memcpy(session->client_id, client_id.data, client_id.len);
     session->client_id_len = (uint32_t)client_id.len;
     session->hash = hash;
@@ -56,7 +51,6 @@ void session_free(struct session *session)
     free(session->subscriptions);
     free(session->index);
     free(session->qos2_ids);
-    free(session->client_id);
     principal_unref(session->principal);
     author_unref(session->author);
     free(session);

@@ -55,7 +55,6 @@ struct session {
     uint64_t hash;                  /* (i) of the client identifier */
     _Atomic uint32_t keeps; /* (a) the slot while it outlives its connection in the store, else 0 */
     uint32_t slot;          /* (o) of the store, 0 none; never changes once it is set */
-    char *client_id;        /* (i) owned, not NUL-terminated text */
     uint32_t client_id_len; /* (i) */
 
     enum session_phase phase; /* (o) */
@@ -102,6 +101,8 @@ struct session {
     struct list claims;        /* (o) CONNECTs that wait for this session, struct claim */
     struct deliveries held;    /* (n) what reached the next owner before the session did */
     bool arriving;             /* (n) the next owner waits for the hand-over */
+
+    char client_id[]; /* (i) not NUL-terminated text */
 };
 
 /* Called by the session table and the takeover. Takes over nothing; copies the identifier. NULL:

@@ -153,24 +153,19 @@ void loop_request(struct loop *loop, atomic_bool *flag)
 
 void loop_post(struct loop *loop, struct peer *peer)
 {
-    peer->queue_next = NULL;
     pthread_mutex_lock(&loop->queue_lock);
-    if (loop->queue_last)
-        loop->queue_last->queue_next = peer;
-    else
-        loop->queue_first = peer;
-    loop->queue_last = peer;
+    list_append(&loop->queue, &peer->place_in_life);
     pthread_mutex_unlock(&loop->queue_lock);
     loop_wake(loop);
 }
 
-static struct peer *take_queue(struct loop *loop)
+/* The next peer that was handed over; NULL: none. */
+static struct peer *take_queued(struct loop *loop)
 {
     pthread_mutex_lock(&loop->queue_lock);
-    struct peer *first = loop->queue_first;
-    loop->queue_first = loop->queue_last = NULL;
+    struct list *node = list_take(&loop->queue);
     pthread_mutex_unlock(&loop->queue_lock);
-    return first;
+    return node ? CONTAINER_OF(node, struct peer, place_in_life) : NULL;
 }
 
 static enum err make_place(struct loop *loop, const struct listener_config *listener,
@@ -198,11 +193,9 @@ static void on_wake(uv_poll_t *poll, int status, int events)
     /* Before anything is taken: whoever posts after that wakes us up again. */
     atomic_store(&loop->woken, false);
     worker_receive(loop->worker, loop_now(loop));
-    struct peer *next;
-    for (struct peer *peer = take_queue(loop); peer; peer = next) {
-        next = peer->queue_next;
+    struct peer *peer;
+    while ((peer = take_queued(loop)))
         peer_adopt(peer);
-    }
     atomic_store(&loop->asked, false);
     if (atomic_exchange(&loop->reload_tls, false))
         reload_tls(loop);
@@ -312,7 +305,8 @@ enum err loop_init(struct loop *loop, struct server *server, unsigned index,
 {
     *loop = (struct loop){ .server = server, .index = index, .wake_fd = -1, .tick_at = UINT64_MAX };
     loop->wall_base = server->wall_base;
-    list_init(&loop->peers);
+    list_init(&loop->fresh);
+    list_init(&loop->queue);
     list_init(&loop->care);
     list_init(&loop->closing);
     list_init(&loop->retired);
@@ -368,14 +362,12 @@ static void close_handle(uv_handle_t *handle, void *ctx)
 
 void loop_close(struct loop *loop)
 {
-    struct peer *next;
+    struct peer *peer;
     if (!loop->initialised || loop->closed)
         return;
     loop->closed = true;
-    for (struct peer *peer = take_queue(loop); peer; peer = next) {
-        next = peer->queue_next;
+    while ((peer = take_queued(loop)))
         peer_free(peer);
-    }
     uv_check_stop(&loop->check);
     uv_prepare_stop(&loop->prepare);
     if (loop->context)

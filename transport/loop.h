@@ -76,13 +76,12 @@ struct loop {
     atomic_bool asked;       /* (a) the supervisor waits for a turn, see supervisor.c */
     atomic_uint peers_count; /* (a) connections that are on this loop or on their way to it */
 
-    struct list peers;   /* (o) all */
+    struct list fresh;   /* (o) peers that have not begun to speak MQTT */
     struct list care;    /* (o) to be looked at at the end of the turn */
     struct list closing; /* (o) closed by the broker, not yet gone */
 
     pthread_mutex_t queue_lock; /* a leaf: nothing else is locked under it */
-    struct peer *queue_first;   /* (L) handed over, not yet adopted */
-    struct peer *queue_last;    /* (L) */
+    struct list queue;          /* (L) peers that were handed over, not yet adopted */
 
     pthread_t thread; /* main thread; index 0 has none */
 };

@@ -107,14 +107,14 @@ static ssize_t write_raw(struct peer *peer, const uint8_t *bytes, size_t len)
 /* Keeps what the kernel did not take, until on_writeable(). */
 static void keep_rest(struct peer *peer, const uint8_t *bytes, size_t len)
 {
-    peer->rest = malloc(len);
+    peer->rest = malloc(sizeof *peer->rest + len);
     if (!peer->rest) {
         fail(peer, "no memory for the rest of its output");
         return;
     }
-    memcpy(peer->rest, bytes, len);
-    peer->rest_len = (uint32_t)len;
-    peer->rest_at = 0;
+    memcpy(peer->rest->bytes, bytes, len);
+    peer->rest->len = (uint32_t)len;
+    peer->rest->at = 0;
     lws_callback_on_writable(peer->wsi);
     set_choked(peer, true);
 }
@@ -122,21 +122,22 @@ static void keep_rest(struct peer *peer, const uint8_t *bytes, size_t len)
 /* Goes on with what was kept; returns whether all of it has gone. */
 static bool write_rest(struct peer *peer)
 {
-    if (!peer->rest)
+    struct peer_rest *rest = peer->rest;
+    if (!rest)
         return true;
-    ssize_t sent = write_raw(peer, peer->rest + peer->rest_at, peer->rest_len - peer->rest_at);
+    ssize_t sent = write_raw(peer, rest->bytes + rest->at, rest->len - rest->at);
     if (sent < 0) {
         fail(peer, "cannot write");
         return false;
     }
-    peer->rest_at += (uint32_t)sent;
-    if (peer->rest_at < peer->rest_len) {
+    rest->at += (uint32_t)sent;
+    if (rest->at < rest->len) {
         lws_callback_on_writable(peer->wsi);
         if (sent > 0 && peer->conn) /* progress: its time begins again */
             conn_choked(peer->conn, true, loop_now(peer->loop));
         return false;
     }
-    free(peer->rest);
+    free(rest);
     peer->rest = NULL;
     return true;
 }
@@ -188,8 +189,8 @@ static void link_flush(struct link *link)
 static void set_deadline(struct peer *peer, uint64_t time)
 {
     peer->deadline = loop_now(peer->loop) + time;
-    if (!list_linked(&peer->in_closing))
-        list_append(&peer->loop->closing, &peer->in_closing);
+    list_remove(&peer->place_in_life);
+    list_append(&peer->loop->closing, &peer->place_in_life);
     loop_watch_closing(peer->loop);
 }
 
@@ -342,12 +343,12 @@ bool peers_expire(struct loop *loop)
     struct list *next;
     for (struct list *node = loop->closing.next; node != &loop->closing; node = next) {
         next = node->next;
-        struct peer *peer = CONTAINER_OF(node, struct peer, in_closing);
+        struct peer *peer = CONTAINER_OF(node, struct peer, place_in_life);
         if (peer->deadline > now)
             continue;
         if (peer->conn)
             peer->why = "did not take the rest of its output in time";
-        list_remove(&peer->in_closing);
+        list_remove(&peer->place_in_life);
         destroy(peer);
     }
     return !list_empty(&loop->closing);
@@ -356,15 +357,20 @@ bool peers_expire(struct loop *loop)
 void peers_drop_new(struct loop *loop)
 {
     struct list *next;
-    for (struct list *node = loop->peers.next; node != &loop->peers; node = next) {
+    for (struct list *node = loop->fresh.next; node != &loop->fresh; node = next) {
         next = node->next;
-        struct peer *peer = CONTAINER_OF(node, struct peer, in_all);
-        if (!peer->conn && !peer->shut)
+        struct peer *peer = CONTAINER_OF(node, struct peer, place_in_life);
+        if (!peer->shut)
             destroy(peer);
     }
 }
 
 /* ---- the beginning --------------------------------------------------------------------------- */
+
+const struct listener_config *peer_listener(const struct peer *peer)
+{
+    return &peer->config->listeners[peer->listener->index];
+}
 
 struct peer *peer_new(int fd, char *address, struct loop *loop, struct listener *listener,
                       struct config *config)
@@ -379,14 +385,12 @@ struct peer *peer_new(int fd, char *address, struct loop *loop, struct listener 
     peer->loop = loop;
     peer->listener = listener;
     peer->config = config_ref(config);
-    peer->listener_config = &config->listeners[listener->index];
     peer->address = address;
     peer->fd = fd;
-    peer->room = ROOM_FIRST;
     peer->reading = true;
     peer->counted = true;
-    peer->websocket = peer->listener_config->protocol == LISTENER_WEBSOCKETS;
-    peer->tls = peer->listener_config->certfile != NULL;
+    peer->websocket = peer_listener(peer)->protocol == LISTENER_WEBSOCKETS;
+    peer->tls = peer_listener(peer)->certfile != NULL;
     atomic_fetch_add_explicit(&listener->connections, 1, memory_order_relaxed);
     atomic_fetch_add_explicit(&loop->peers_count, 1, memory_order_relaxed);
     return peer;
@@ -395,11 +399,10 @@ struct peer *peer_new(int fd, char *address, struct loop *loop, struct listener 
 void peer_free(struct peer *peer)
 {
     struct loop *loop = peer->loop;
-    if (peer->fd >= 0)
+    if (!peer->adopted)
         close(peer->fd);
-    list_remove(&peer->in_all);
+    list_remove(&peer->place_in_life);
     list_remove(&peer->in_care);
-    list_remove(&peer->in_closing);
     if (peer->place)
         peer->place->peers--;
     uncount(peer);
@@ -424,11 +427,12 @@ void peer_adopt(struct peer *peer)
         .vh_prot_name = peer->websocket ? NULL : raw_protocol,
         .opaque = peer,
     };
-    list_append(&loop->peers, &peer->in_all);
+    list_append(&loop->fresh, &peer->place_in_life);
     peer->place = place;
     if (place)
         place->peers++;
-    peer->fd = -1; /* closed by the library also when it fails */
+    peer->adopted = true; /* and its descriptor is closed by the library also when that fails */
+    peer->room = ROOM_FIRST;
     being_adopted = peer;
     struct lws *wsi = lws_adopt_descriptor_vhost_via_info(&adopt);
     being_adopted = NULL;
@@ -449,7 +453,7 @@ struct peer *peer_being_adopted(void)
 /* The user name that its certificate proves, if that is what counts here. */
 static char *identity_of(const struct peer *peer)
 {
-    const struct listener_config *listener = peer->listener_config;
+    const struct listener_config *listener = peer_listener(peer);
     if (!listener->use_identity_as_username && !listener->use_subject_as_username)
         return NULL;
     return tls_identity(lws_get_ssl(peer->wsi), listener->use_subject_as_username);
@@ -459,12 +463,14 @@ static char *identity_of(const struct peer *peer)
 static bool start(struct peer *peer)
 {
     struct conn_origin origin = {
-        .listener = peer->listener_config,
+        .listener = peer_listener(peer),
         .address = span_str(peer->address),
     };
     char *identity = identity_of(peer);
     if (identity)
         origin.identity = span_str(identity);
+    list_remove(&peer->place_in_life);
+    peer->why = NULL;
     peer->conn = conn_new(peer->loop->worker, &peer->link, &origin, loop_now(peer->loop));
     free(identity);
     if (!peer->conn)
@@ -520,7 +526,7 @@ static void log_failed_handshake(struct peer *peer)
 {
     if (peer->conn || peer->shut || !peer->tls || !peer->address)
         return;
-    const char *why = peer->alert ? peer->alert : "it was closed";
+    const char *why = peer->why ? peer->why : "it was closed";
     if (peer->wsi && tls_is_established(lws_get_ssl(peer->wsi)))
         log_emit(LEVEL_NOTICE, "Connection from %s ended after the TLS handshake: %s",
                  peer->address, why);
@@ -536,7 +542,7 @@ static void on_closed(struct peer *peer)
     peer->wsi = NULL;
     end_conn(peer);
     list_remove(&peer->in_care);
-    list_remove(&peer->in_closing);
+    list_remove(&peer->place_in_life);
 }
 
 /* WSI_DESTROY comes to the first protocol, whatever the connection is bound to. */
@@ -633,7 +639,7 @@ static bool take_forwarded(struct peer *peer, struct lws *wsi)
 static bool check_upgrade(struct peer *peer, struct lws *wsi)
 {
     bool passed = take_forwarded(peer, wsi);
-    const char *why = passed ? http_check_upgrade(wsi, peer->listener_config->websockets_origin)
+    const char *why = passed ? http_check_upgrade(wsi, peer_listener(peer)->websockets_origin)
                              : NULL;
     if (why)
         refuse(peer, why);

@@ -24,6 +24,14 @@ struct listener_config;
 struct lws;
 struct tls_place;
 
+/* What the kernel would not take of a raw connection's output. */
+struct peer_rest {
+    uint32_t len, at; /* what is before `at` has gone meanwhile */
+    uint8_t bytes[];
+};
+
+/* There is one for every connection, most of which do nothing: what cannot be needed at the same
+ * time stands in one place. */
 struct peer {
     struct link link; /* first: what the broker knows */
     struct loop *loop;
@@ -33,21 +41,23 @@ struct peer {
     struct tls_place *place;   /* what it is made on; NULL: no TLS */
     struct listener *listener; /* whose connections it counts among */
     struct gate_entry *gate;   /* the same by its address; NULL: nobody counts */
-    struct config *config;     /* our reference: `listener_config` is part of it */
-    const struct listener_config *listener_config;
-    char *address;     /* "192.0.2.1:51234"; NULL once the broker has it */
-    const char *alert; /* what TLS said last, a literal */
-    const char *why;   /* how it ended, a literal; NULL: the other side closed it */
+    struct config *config;     /* our reference */
+    char *address;             /* "192.0.2.1:51234"; NULL once the broker has it */
+    const char *why; /* a literal: before it speaks MQTT, what TLS said last; then how it ended;
+                        NULL: it was closed, by the other side */
 
-    struct list in_all, in_care, in_closing; /* loop->peers, ->care, ->closing */
-    struct peer *queue_next;                 /* in the queue of handed over peers */
+    struct list place_in_life; /* the loop's list of those that have been handed over, are new, or
+                                  are being closed */
+    struct list in_care;       /* loop->care */
 
-    uint64_t deadline; /* while in `closing` */
-    uint8_t *rest;     /* raw: what the kernel would not take; NULL: nothing */
-    uint32_t rest_len, rest_at;
-    uint32_t room; /* how much to drain at once: less for a slow reader */
-    int fd;        /* -1 once the library has it */
+    uint64_t deadline;      /* while it is being closed */
+    struct peer_rest *rest; /* NULL: nothing */
+    union {
+        int fd;        /* before the library has it */
+        uint32_t room; /* then: how much to drain at once; less for a slow reader */
+    };
 
+    bool adopted : 1; /* the library has its descriptor */
     bool websocket : 1;
     bool tls : 1;
     bool bound : 1;   /* the library will call us when it destroys it */
@@ -59,6 +69,9 @@ struct peer {
     bool counted : 1; /* it counts against max_connections */
     bool shut : 1;    /* nothing may be written any more */
 };
+
+/* What its listener is configured to be, as it was when it came. */
+const struct listener_config *peer_listener(const struct peer *peer);
 
 /* Takes over the descriptor and the address, also when it fails (then both are gone). Takes its own
  * reference to the configuration and counts itself in the listener and the loop. NULL without

@@ -327,13 +327,13 @@ static void on_info(const SSL *ssl, int where, int value)
     struct peer *peer = SSL_get_ex_data(ssl, peer_index);
     if (!peer)
         peer = peer_being_adopted();
-    if (!peer)
+    if (!peer || peer->conn)
         return;
     long verified = SSL_get_verify_result(ssl);
     if ((where & SSL_CB_WRITE) && verified != X509_V_OK)
-        peer->alert = X509_verify_cert_error_string(verified);
+        peer->why = X509_verify_cert_error_string(verified);
     else
-        peer->alert = SSL_alert_desc_string_long(value);
+        peer->why = SSL_alert_desc_string_long(value);
 }
 
 int tls_vhost_setup(void *context, struct tls_vhost *vhost)
