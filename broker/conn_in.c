@@ -359,11 +359,12 @@ static enum mqtt_reason subscribe_one(struct conn *conn, const struct mqtt_subsc
     subscription->sub_id = sub_id;
     subscription->mark = mark;
     if (shared) {
+        struct membership *before = subscription_member(session, subscription);
         struct membership *member = group_join(worker, session, item->filter, options, sub_id,
-                                               subscription->member);
-        if (member && !subscription->member)
+                                               before);
+        if (member && !before)
             group_member_online(worker, member, conn->window);
-        subscription->member = member;
+        subscription_set_member(session, subscription, member);
         if (!member) {
             session_subscription_remove(session, subscription);
             return MQTT_QUOTA_EXCEEDED;
@@ -449,8 +450,9 @@ static enum mqtt_reason unsubscribe_one(struct conn *conn, struct span filter)
     if (!subscription)
         return mqtt_topic_filter_valid(filter) ? MQTT_NO_SUBSCRIPTION_EXISTED
                                                : MQTT_TOPIC_FILTER_INVALID;
-    if (subscription->member) {
-        group_leave(worker, subscription->member);
+    struct membership *member = subscription_member(session, subscription);
+    if (member) {
+        group_leave(worker, member);
         STAT_ADD(&worker->stats, shared_subscriptions, -1);
     } else {
         struct filter_change change = { .filter = filter,

@@ -34,9 +34,7 @@ void durable_session_decide(struct worker *worker, struct session *session)
     uint32_t keeps = session->expiry > 0 ? session->slot : 0;
     if (atomic_exchange_explicit(&session->keeps, keeps, memory_order_relaxed) == keeps)
         return;
-    for (uint32_t i = 0; i < session->subscription_count; i++)
-        if (session->subscriptions[i].member)
-            group_member_keeps(worker, session->subscriptions[i].member, keeps != 0);
+    group_members_keep(worker, session, keeps != 0);
 }
 
 static struct session_record describe(const struct session *session)
@@ -92,7 +90,7 @@ uint64_t durable_subscribed(struct worker *worker, const struct session *session
 {
     struct store_op op = { .kind = STORE_SUBSCRIBED, .slot = session->slot };
     struct subscription_record record = {
-        .filter = span_of(subscription->filter, subscription->len),
+        .filter = subscription_filter(session, subscription),
         .sub_id = subscription->sub_id,
         .options = subscription->options,
     };

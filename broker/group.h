@@ -35,9 +35,11 @@ void group_leave(struct worker *worker, struct membership *member);
 /* The member's connection came or went. `window`: how many messages it may have unacknowledged,
  * whatever they came through. */
 void group_member_online(struct worker *worker, struct membership *member, uint32_t window);
-void group_member_offline(struct worker *worker, struct membership *member);
-/* Whose the session of the member is; before it comes online, and when that changes. */
-void group_member_is(struct worker *worker, struct membership *member);
+/* The same of all memberships of a session. */
+void group_members_online(struct worker *worker, struct session *session, uint32_t window);
+void group_members_offline(struct worker *worker, struct session *session);
+/* The session belongs to somebody else now. */
+void group_members_become(struct worker *worker, struct session *session);
 /* Tells the groups of a session with a connection when they have another number of its places than
  * before, because of what it has besides. */
 void group_report_room(struct worker *worker, struct session *session, uint32_t window);
@@ -81,5 +83,5 @@ struct membership *group_member_of(const struct group *group, const struct sessi
 bool group_restore_queued(struct worker *worker, struct group *group, struct delivery *delivery);
 void group_restore_taken(struct membership *member);
 void group_restored(struct worker *worker, struct group *group);
-/* The member's session is kept beyond its connection from now on, or no more. On its worker. */
-void group_member_keeps(struct worker *worker, struct membership *member, bool keeps);
+/* The session is kept beyond its connection from now on, or no more. On its worker. */
+void group_members_keep(struct worker *worker, struct session *session, bool keeps);

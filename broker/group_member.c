@@ -170,6 +170,16 @@ static void post_member(struct worker *worker, struct membership *member, uint32
                 &(struct mail){ .kind = MAIL_GROUP_MEMBER, .target = member, .number = change });
 }
 
+/* Whose the session of the member is; before it comes online, and when that changes. */
+static void tell_who(struct worker *worker, struct membership *member)
+{
+    worker_post(worker, member->group->owner,
+                &(struct mail){ .kind = MAIL_GROUP_MEMBER,
+                                .target = member,
+                                .number = MEMBER_WHO,
+                                .principal = principal_ref(member->session->principal) });
+}
+
 /* ---- the store ---- */
 
 uint32_t group_kept_slot(const struct group *group)
@@ -204,12 +214,14 @@ static void count_keeper(struct worker *worker, struct membership *member, bool 
         (void)change_tree(worker, group, false);
 }
 
-void group_member_keeps(struct worker *worker, struct membership *member, bool keeps)
+void group_members_keep(struct worker *worker, struct session *session, bool keeps)
 {
     struct groups *groups = worker->broker->groups;
-    lock_take(&groups->lock, RANK_SESSION_TABLE);
-    count_keeper(worker, member, keeps);
-    lock_drop(&groups->lock, RANK_SESSION_TABLE);
+    for (struct membership *member = session->members; member; member = member->next) {
+        lock_take(&groups->lock, RANK_SESSION_TABLE);
+        count_keeper(worker, member, keeps);
+        lock_drop(&groups->lock, RANK_SESSION_TABLE);
+    }
 }
 
 struct group *group_restore(struct worker *worker, uint32_t slot, struct span share_filter)
@@ -285,7 +297,7 @@ struct membership *group_join(struct worker *worker, struct session *session,
     }
     link_member(session, member);
     post_member(worker, member, MEMBER_JOIN);
-    group_member_is(worker, member);
+    tell_who(worker, member);
     return member;
 }
 
@@ -338,6 +350,12 @@ void group_member_online(struct worker *worker, struct membership *member, uint3
     post_member(worker, member, member->reported << MEMBER_CHANGE_BITS | MEMBER_ONLINE);
 }
 
+void group_members_online(struct worker *worker, struct session *session, uint32_t window)
+{
+    for (struct membership *member = session->members; member; member = member->next)
+        group_member_online(worker, member, window);
+}
+
 void group_report_room(struct worker *worker, struct session *session, uint32_t window)
 {
     for (struct membership *member = session->members; member; member = member->next)
@@ -350,19 +368,18 @@ void group_took(struct membership *member)
     member->taken++;
 }
 
-void group_member_is(struct worker *worker, struct membership *member)
+void group_members_become(struct worker *worker, struct session *session)
 {
-    worker_post(worker, member->group->owner,
-                &(struct mail){ .kind = MAIL_GROUP_MEMBER,
-                                .target = member,
-                                .number = MEMBER_WHO,
-                                .principal = principal_ref(member->session->principal) });
+    for (struct membership *member = session->members; member; member = member->next)
+        tell_who(worker, member);
 }
 
-void group_member_offline(struct worker *worker, struct membership *member)
+void group_members_offline(struct worker *worker, struct session *session)
 {
-    settle(worker, member);
-    post_member(worker, member, MEMBER_OFFLINE);
+    for (struct membership *member = session->members; member; member = member->next) {
+        settle(worker, member);
+        post_member(worker, member, MEMBER_OFFLINE);
+    }
 }
 
 void group_credit(struct worker *worker, struct membership *member, uint32_t places)

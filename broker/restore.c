@@ -147,11 +147,12 @@ static bool take_session(void *ctx, uint32_t slot, const struct session_record *
 static bool join(struct session *session, struct subscription *subscription, struct span filter)
 {
     struct worker *worker = session_owner(session);
-    subscription->member = group_join(worker, session, filter, subscription->options,
-                                      subscription->sub_id, NULL);
-    if (subscription->member)
+    struct membership *member = group_join(worker, session, filter, subscription->options,
+                                           subscription->sub_id, NULL);
+    subscription_set_member(session, subscription, member);
+    if (member)
         STAT_ADD(&worker->stats, shared_subscriptions, 1);
-    return subscription->member != NULL;
+    return member != NULL;
 }
 
 static bool take_subscription(void *ctx, uint32_t slot, const struct subscription_record *record)

@@ -43,13 +43,10 @@ void session_free(struct session *session)
     tail_done(&session->tail);
     inflight_done(&session->inflight);
     message_unref(session->will);
-    for (uint32_t i = 0; i < session->subscription_count; i++)
-        free(session->subscriptions[i].filter);
     for (size_t i = 0; i < session->held.count; i++)
         delivery_unref(&session->held.at[i]);
     free(session->held.at);
-    free(session->subscriptions);
-    free(session->index);
+    session_subscriptions_done(session);
     free(session->qos2_ids);
     principal_unref(session->principal);
     author_unref(session->author);
@@ -175,9 +172,7 @@ void session_attach(struct session *session, struct conn *conn, uint64_t now)
     conn->resend = session->inflight.base;
     durable_session_decide(worker, session);
     paging_want(worker, session);
-    for (uint32_t i = 0; i < session->subscription_count; i++)
-        if (session->subscriptions[i].member)
-            group_member_online(worker, session->subscriptions[i].member, conn->window);
+    group_members_online(worker, session, conn->window);
 }
 
 /* `beyond`: behind the window. Once the tail has begun everything joins it. */
@@ -266,9 +261,7 @@ void session_detach(struct worker *worker, struct session *session, uint64_t now
     }
     brake_forget(worker, session);
     /* First, so that the groups do not choose this session for what it gives back. */
-    for (uint32_t i = 0; i < session->subscription_count; i++)
-        if (session->subscriptions[i].member)
-            group_member_offline(worker, session->subscriptions[i].member);
+    group_members_offline(worker, session);
     paging_forget(session);
     give_back(worker, session);
     inflight_disconnected(&session->inflight);
@@ -377,15 +370,16 @@ static void unsubscribe_all(struct worker *worker, struct session *session)
     struct filter_change changes[ROUTER_BATCH];
     size_t count = 0;
     for (uint32_t i = 0; i < session->subscription_count; i++) {
-        struct subscription *subscription = &session->subscriptions[i];
-        if (subscription->member) {
-            group_leave(worker, subscription->member);
-            subscription->member = NULL;
+        struct subscription *subscription = session_subscription_at(session, i);
+        struct membership *member = subscription_member(session, subscription);
+        if (member) {
+            group_leave(worker, member);
+            subscription_set_member(session, subscription, NULL);
             STAT_ADD(&worker->stats, shared_subscriptions, -1);
             continue;
         }
         changes[count++] = (struct filter_change){
-            .filter = span_of(subscription->filter, subscription->len),
+            .filter = subscription_filter(session, subscription),
             .entry = { .subscriber = session, .kind = TREE_SESSION },
             .remove = true,
         };

@@ -11,6 +11,7 @@
 #include "broker/list.h"
 #include "broker/mail.h"
 #include "broker/queue.h"
+#include "broker/subscription.h"
 #include "broker/tail.h"
 #include "broker/wheel.h"
 
@@ -20,6 +21,7 @@ struct author;
 struct membership;
 struct principal;
 struct store_fetch;
+struct subscriptions;
 struct worker;
 
 enum { SESSION_NEVER_EXPIRES = 0xFFFFFFFF };
@@ -28,16 +30,6 @@ enum session_phase {
     SESSION_ACTIVE,
     SESSION_LEAVING, /* another worker is its owner already; this one waits for the fence and then hands it over */
     SESSION_ENDING, /* out of tree and table; freed when the fence is through */
-};
-
-/* One subscription of a session. The tree has an entry for it (for a shared one, the group has). */
-struct subscription {
-    char *filter; /* as subscribed, $share included; owned */
-    uint32_t len;
-    uint32_t sub_id; /* 0 none */
-    uint8_t options;
-    uint8_t mark;              /* what the rules say of the filter, see auth/access.h */
-    struct membership *member; /* of a shared one, else NULL */
 };
 
 /* How fast a client acknowledges, see brake.h. */
@@ -83,13 +75,11 @@ struct session {
     uint32_t qos2_count, qos2_room;
     uint32_t qos2_old; /* (o) the first of them: not yet seen on this connection */
 
-    struct subscription *subscriptions; /* (o) */
-    uint32_t subscription_count, subscription_room;
-    uint32_t *index;            /* (o) of many subscriptions, by filter; see subscription.c */
-    uint32_t index_room;        /* (o) a power of two */
-    struct membership *members; /* (o) in shared groups, membership.next */
-    uint64_t dropped;           /* (o) deliveries dropped by a limit */
-    uint64_t refused;           /* (o) publishes refused */
+    struct subscriptions *subscriptions; /* (o) see subscription.c; NULL: none */
+    uint32_t subscription_count;         /* (o) */
+    struct membership *members;          /* (o) in shared groups, membership.next */
+    uint64_t dropped;                    /* (o) deliveries dropped by a limit */
+    uint64_t refused;                    /* (o) publishes refused */
 
     struct principal *principal; /* (o) whom it belongs to, one reference */
     struct author *author;   /* (o) the same, as the author of retained messages; NULL: of none */
@@ -165,12 +155,6 @@ void session_free(struct session *session); /* only behind the fence */
  * group. */
 void session_finish(struct worker *worker, struct session *session, struct inflight_entry *entry,
                     uint16_t id);
-
-struct subscription *session_subscription(struct session *session,
-                                          struct span filter); /* NULL: none */
-MUST_USE struct subscription *session_subscription_add(struct session *session,
-                                                       struct span filter); /* NULL: no memory */
-void session_subscription_remove(struct session *session, struct subscription *subscription);
 
 /* Inbound QoS 2 identifiers. add: false when there is no memory. */
 bool session_qos2_has(const struct session *session, uint16_t id);

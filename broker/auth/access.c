@@ -251,9 +251,7 @@ void access_become(struct worker *worker, struct session *session, struct princi
     session->principal = principal;
     if (!same) {
         session->rules = ACCESS_UNDECIDED;
-        for (uint32_t i = 0; i < session->subscription_count; i++)
-            if (session->subscriptions[i].member)
-                group_member_is(worker, session->subscriptions[i].member);
+        group_members_become(worker, session);
     }
     access_adopt(worker, session);
 }
@@ -307,10 +305,10 @@ static uint32_t decide_some(struct worker *worker, struct session *session)
     struct filter_change changes[ROUTER_BATCH];
     uint32_t *at = &session->decided, looked_at = 0, count = 0;
     for (; *at < session->subscription_count && looked_at < ROUTER_BATCH; ++*at, looked_at++) {
-        struct subscription *subscription = &session->subscriptions[*at];
-        if (subscription->member) /* its group asks */
+        struct subscription *subscription = session_subscription_at(session, *at);
+        if (subscription_member(session, subscription)) /* its group asks */
             continue;
-        struct span filter = span_of(subscription->filter, subscription->len);
+        struct span filter = subscription_filter(session, subscription);
         uint8_t mark = access_mark(worker, session, filter);
         if (mark == subscription->mark)
             continue;

@@ -426,6 +426,12 @@ RULES = {
         "    if (most && conn->session",
         "quota:subscriptions"),
 
+    "the text of subscriptions that have gone is given back": unit(
+        "broker/subscription.c",
+        "        close_gaps(session);",
+        "        all->gaps = 0;",
+        "subscription:come_and_go"),
+
     # ---- acknowledgements and the store -----------------------------------------------------------
     "answers leave in their order, each when its condition holds": unit(
         "broker/conn_out.c",
