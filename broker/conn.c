@@ -50,6 +50,7 @@ struct conn *conn_new(struct worker *worker, struct link *link, const struct con
     conn->listener = origin->listener;
     conn->max_packet = MQTT_MAX_REMAINING + MQTT_MAX_FIXED_HEADER;
     conn->last_in = now;
+    replies_init(&conn->replies);
     conn->timer.fire = conn_timer;
     worker->now = now;
     wheel_set(&worker->wheel, &conn->timer, now + (uint64_t)conn->config->connect_timeout * 1000);

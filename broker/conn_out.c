@@ -29,18 +29,31 @@ static struct reply *reply_at(const struct reply_line *line, uint32_t i)
     return &line->ring[(line->head + i) & (line->room - 1)];
 }
 
+void replies_init(struct reply_line *line)
+{
+    line->ring = &line->one;
+    line->room = 1;
+    line->head = line->count = line->sent = 0;
+}
+
+static void give_ring_back(struct reply_line *line)
+{
+    if (line->ring != &line->one)
+        slab_free(line->ring, line->room * sizeof *line->ring);
+}
+
 static bool reply_grow(struct reply_line *line)
 {
-    uint32_t room = line->room ? line->room * 2 : REPLIES_FIRST;
+    uint32_t room = line->room > 1 ? line->room * 2 : REPLIES_FIRST;
     struct reply *grown = slab_alloc(room * sizeof *grown);
     if (!grown)
         return false;
     for (uint32_t i = 0; i < line->count; i++)
         grown[i] = *reply_at(line, i);
-    slab_free(line->ring, line->room * sizeof *line->ring);
-    *line = (struct reply_line){
-        .ring = grown, .count = line->count, .room = room, .sent = line->sent
-    };
+    give_ring_back(line);
+    line->ring = grown;
+    line->room = room;
+    line->head = 0;
     return true;
 }
 
@@ -86,8 +99,8 @@ void replies_done(struct reply_line *line)
 {
     for (uint32_t i = 0; i < line->count; i++)
         free(reply_at(line, i)->packet);
-    slab_free(line->ring, line->room * sizeof *line->ring);
-    *line = (struct reply_line){ 0 };
+    give_ring_back(line);
+    replies_init(line);
 }
 
 void replies_drop_waiting(struct conn *conn)
@@ -170,7 +183,7 @@ static size_t drain_replies(struct conn *conn, uint8_t *out, size_t room)
         line->count--;
         STAT_ADD(&conn->worker->stats, packets_sent, 1);
     }
-    if (line->count == 0 && line->room > 0) /* most connections have nothing to answer */
+    if (line->count == 0 && line->room > 1)
         replies_done(line);
     return len;
 }

@@ -60,10 +60,13 @@ struct reply {
     uint8_t reason;
 };
 
-struct reply_line { /* a ring that grows by doubling, given back when empty */
-    struct reply *ring;
+/* A ring that grows by doubling. Most connections have one thing to answer at a time: the place for
+ * that is here, and all that is more is given back when the line is empty. */
+struct reply_line {
+    struct reply *ring; /* `one`, or from the slab */
     uint32_t head, count, room;
     uint32_t sent; /* bytes of the first one that have left: it was larger than the room */
+    struct reply one;
 };
 
 /* Whom a CONNECT claims to come from, for the line about a refusal. */
@@ -195,5 +198,6 @@ bool conn_has_output(const struct conn *conn);
 uint64_t conn_pubrec_wait(const struct conn *conn, uint16_t id);
 /* Whether so many publishes are unacknowledged because of us that the connection is left unread. */
 bool conn_is_behind(const struct conn *conn);
-void replies_done(struct reply_line *line);
+void replies_init(struct reply_line *line);
+void replies_done(struct reply_line *line); /* drops all */
 void unfinished_free(struct unfinished *unfinished);
