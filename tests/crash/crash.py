@@ -11,8 +11,8 @@ with a flash memory would. `Storm` runs them against a broker that is killed aga
 - a retained topic has the last acknowledged value, or one sent later;
 - a session that was acknowledged is there again.
 
-Version 3.1.1, packets below 128 bytes. One process, one thread, no sleeping: what is awaited is an
-event on a socket or the moment of the crash.
+Version 3.1.1, packets below 128 bytes. One process, one thread, no sleeping: a life ends when so many
+packets have come, or when the broker has died by itself.
 """
 
 import random
@@ -70,11 +70,15 @@ class Client:
         self.connection = None
 
     def digest(self):
+        """Takes all that has come; returns how many packets that were."""
+        count = 0
         for first, body in self.connection.packets():
+            count += 1
             if first >> 4 == wire.CONNACK:
                 self._welcome(body)
             else:
                 self.take(first, body)
+        return count
 
     def _welcome(self, body):
         if body[1] != 0:
@@ -201,6 +205,7 @@ class Storm:
                        Subscriber("sleeper-2", 2, "crash/#")]
         self.members = [Subscriber(f"member-{i}", 2, "$share/team/crash/#") for i in range(2)]
         self.lives = 0
+        self.packets = 0  # that have come from the broker, in all lives
 
     def subscribers(self):
         return self.always + self.seldom + self.members
@@ -212,17 +217,17 @@ class Storm:
         for client in self.subscribers():
             client.lose()
 
-    def live(self, broker, address, seconds):
-        """One life: the clients come back, work until the moment of the crash. `broker` is killed
-        then, unless it has died by itself before."""
+    def live(self, broker, address, packets):
+        """One life: the clients come back and work until so many packets have come. `broker` is
+        killed then, unless it has died by itself before."""
         self.lives += 1
         self._check_retained(address)
         clients = self.publishers + self.always
         clients += [s for s in self.seldom + self.members if self.random.random() < 0.4]
         self._connect(address, clients)
-        end = time.monotonic() + seconds
+        end = self.packets + packets
         try:
-            self._run(lambda: time.monotonic() > end, seconds + 60)
+            self._run(lambda: self.packets >= end, 60)
         except (ConnectionError, BrokenPipeError):
             pass  # it died by itself
         broker.kill()
@@ -263,7 +268,7 @@ class Storm:
                 if not chunk:
                     raise ConnectionError("the broker closed " + key.data.name)
                 key.data.connection.buffer += chunk
-                key.data.digest()
+                self.packets += key.data.digest()
 
     @staticmethod
     def _flush(client):

@@ -53,9 +53,20 @@ def power_library(folder):
     return path
 
 
+class Tally:
+    """What storms have come to."""
+
+    def __init__(self, lives=0, cuts=0, messages=0, packets=0):
+        self.lives, self.cuts, self.messages, self.packets = lives, cuts, messages, packets
+
+    def __add__(self, other):
+        return Tally(self.lives + other.lives, self.cuts + other.cuts, self.messages + other.messages,
+                     self.packets + other.packets)
+
+
 def run(rounds, seed, power=False, workers=2, lies=False, options=""):
-    """`rounds` lives, then everything has to arrive. Returns how many messages did. Raises
-    crash.Failure (or a time-out) with what went wrong; the store then stays for whoever looks."""
+    """`rounds` lives, then everything has to arrive. Returns a Tally. Raises crash.Failure (or a
+    time-out) with what went wrong; the store then stays for whoever looks."""
     chance = random.Random(seed)
     folder = tempfile.mkdtemp(prefix="noctule-crash-", dir=harness.RUN_DIR)
     store = os.path.join(folder, "store")
@@ -65,6 +76,7 @@ def run(rounds, seed, power=False, workers=2, lies=False, options=""):
     storm = crash.Storm(seed)
     doomed = Doomed(store, workers, options)
     library = power_library(folder) if power else None
+    cuts = 0
     try:
         doomed.start()
         storm.setup(doomed.tcp)
@@ -76,7 +88,7 @@ def run(rounds, seed, power=False, workers=2, lies=False, options=""):
                     "POWER_AFTER": str(chance.randrange(1, 400)),
                     "POWER_SEED": str(chance.randrange(1 << 30)),
                     **({"POWER_NO_SYNC": "1"} if lies else {})}
-            _live(storm, doomed, chance.uniform(0.02, 2.0 if power else 0.3))
+            cuts += _live(storm, doomed, _moment(chance))
         doomed.environment = None
         doomed.start()
         storm.finish(doomed.tcp)
@@ -86,14 +98,25 @@ def run(rounds, seed, power=False, workers=2, lies=False, options=""):
         if doomed.process and doomed.process.poll() is None:
             doomed.kill()
     shutil.rmtree(folder)
-    return sum(p.sent for p in storm.publishers)
+    return Tally(rounds, cuts, sum(p.sent for p in storm.publishers), storm.packets)
 
 
-def _live(storm, doomed, seconds):
-    """A power cut may come while the broker starts: that was a life as well. Nothing else ends it."""
+def _moment(chance):
+    """How many packets a life lasts: as often among the first ten as among the last ten thousand, so
+    that what happens at the start is met as well."""
+    return int(2 ** chance.uniform(0, 15.5))
+
+
+def _live(storm, doomed, packets):
+    """Returns whether the power went. That may be while the broker starts: it was a life as well.
+    Nothing else ends it."""
+    if doomed.environment:
+        packets = 1 << 20  # it ends by itself
     try:
         doomed.start()
-        storm.live(doomed, doomed.tcp, seconds)
+        storm.live(doomed, doomed.tcp, packets)
     except (AssertionError, ConnectionError, OSError) as end:
         if isinstance(end, crash.Failure) or not doomed.was_cut_off():
             raise
+        return True
+    return bool(doomed.environment)
