@@ -234,7 +234,17 @@ static void release(struct conn *conn, struct inflight_entry *entry, uint16_t id
     durable_done(conn->worker, session->slot, &entry->delivery);
     inflight_release(&session->inflight, entry);
     uint64_t wait = durable_outbound(conn->worker, session, entry, id);
+    entry->wait = (uint32_t)wait;
     conn_reply_ack(conn, MQTT_PUBREL, id, MQTT_SUCCESS, wait);
+}
+
+/* Its PUBREC has come before: behind the first PUBREL, or before that, when the store did not take the
+ * first PUBREC. */
+static void release_again(struct conn *conn, struct inflight_entry *entry, uint16_t id)
+{
+    if (entry->again)
+        entry->wait = (uint32_t)durable_outbound(conn->worker, conn->session, entry, id);
+    conn_reply_ack(conn, MQTT_PUBREL, id, MQTT_SUCCESS, worker_wait(conn->worker, entry->wait));
 }
 
 /* PUBACK, PUBREC and PUBCOMP: the client's part of what we deliver to it. */
@@ -262,9 +272,7 @@ static enum mqtt_reason on_ack(struct conn *conn, const struct mqtt_frame *frame
         break;
     case FINISH: session_finish(conn->worker, session, entry, ack.id); break;
     case RELEASE: release(conn, entry, ack.id); break;
-    case RELEASE_AGAIN: /* behind the first PUBREL, or behind CONNACK, which waits for as much */
-        conn_reply_ack(conn, MQTT_PUBREL, ack.id, MQTT_SUCCESS, 0);
-        break;
+    case RELEASE_AGAIN: release_again(conn, entry, ack.id); break;
     }
     worker_ready(conn->worker, conn); /* the window may have opened */
     return MQTT_SUCCESS;

@@ -500,6 +500,27 @@ enum progress {
     STOPPED,   /* this turn's output ends here */
 };
 
+/*
+ * The store did not take how far the exchange at this place is. An identifier that is not known there
+ * must not be used: after a crash its message would come a second time, or another one with it would
+ * be taken for the same. What is behind it has not been sent either, and is recorded anew as well, so
+ * that the store knows the order.
+ */
+static void record_again(struct conn *conn, struct session *session, uint64_t place)
+{
+    struct inflight *inflight = &session->inflight;
+    bool sent = inflight_at(inflight, place)->state == AWAIT_PUBCOMP;
+    for (uint64_t end = sent ? place + 1 : inflight->next; place < end; place++) {
+        struct inflight_entry *entry = inflight_at(inflight, place);
+        uint16_t id = inflight_id(place);
+        if (!entry->recorded || (!sent && entry->state != AWAIT_PUBREC))
+            continue;
+        if (!entry->again)
+            durable_outbound_end(conn->worker, session, entry, id);
+        entry->wait = (uint32_t)durable_outbound(conn->worker, session, entry, id);
+    }
+}
+
 /* Sends what was in flight on an earlier connection, in the order of then [MQTT5-4.4.0-1], and
  * behind it what has got its identifier on this one. One place; `entry` is not free. */
 static enum progress send_again(struct conn *conn, struct session *session,
@@ -508,6 +529,8 @@ static enum progress send_again(struct conn *conn, struct session *session,
     struct inflight *inflight = &session->inflight;
     struct delivery *delivery = &entry->delivery;
     uint16_t id = inflight_id(conn->resend);
+    if (entry->again)
+        record_again(conn, session, conn->resend);
     if (worker_wait(conn->worker, entry->wait))
         return AWAITING;
     if (entry->state == AWAIT_PUBCOMP) {

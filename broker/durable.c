@@ -258,6 +258,7 @@ static struct store_op outbound(const struct session *session, struct inflight_e
             op.number = group_member_slot(delivery->member);
     }
     entry->recorded = true;
+    entry->again = false;
     return op;
 }
 

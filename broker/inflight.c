@@ -151,6 +151,17 @@ void inflight_moved(struct inflight *inflight)
         slot(inflight, place)->wait = 0;
 }
 
+void inflight_not_stored(struct inflight *inflight, uint64_t after, uint64_t upto)
+{
+    for (uint64_t place = inflight->base; place < inflight->next; place++) {
+        struct inflight_entry *entry = slot(inflight, place);
+        uint32_t ahead = entry->wait - (uint32_t)after;
+        if ((entry->state == AWAIT_PUBREC || entry->state == AWAIT_PUBCOMP) && entry->recorded &&
+            ahead > 0 && ahead <= upto - after)
+            entry->again = true;
+    }
+}
+
 void inflight_done(struct inflight *inflight)
 {
     for (uint64_t place = inflight->base; place < inflight->next; place++)

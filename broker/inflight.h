@@ -24,6 +24,7 @@ struct inflight_entry {
     bool
         counts; /* its PUBLISH went out on this connection and takes a place of the receive maximum */
     bool recorded; /* the store has its identifier */
+    bool again;    /* how far it is was not stored: it is recorded again before it goes on */
     uint32_t wait; /* low bits of the store position before which nothing of it is sent */
 };
 
@@ -68,4 +69,6 @@ void inflight_finish(struct inflight *inflight, struct inflight_entry *entry);
 void inflight_disconnected(struct inflight *inflight);
 /* Nothing waits for the store: another worker, which counts anew, has it now. */
 void inflight_moved(struct inflight *inflight);
+/* What waited for the store positions above `after`, up to `upto`, is to be recorded again. */
+void inflight_not_stored(struct inflight *inflight, uint64_t after, uint64_t upto);
 void inflight_done(struct inflight *inflight);

@@ -327,6 +327,7 @@ void session_leave(struct worker *worker, struct session *session)
     wheel_cancel(&session->timer);
     paging_forget(session);
     list_remove(&session->worker_node);
+    list_append(&worker->leaving, &session->worker_node);
     retained_leave(session);
     STAT_ADD(&worker->stats, sessions, -1);
     STAT_ADD(&worker->stats, subscriptions, -(int64_t)session->subscription_count);

@@ -83,7 +83,7 @@ struct session {
 
     struct principal *principal; /* (o) whom it belongs to, one reference */
     struct author *author;   /* (o) the same, as the author of retained messages; NULL: of none */
-    struct list worker_node; /* (o) in worker.sessions or worker.stale */
+    struct list worker_node; /* (o) in worker.sessions, .stale or .leaving */
     uint32_t rules;          /* (o) number of those under which its filters are marked */
     uint32_t decided;        /* (o) how many filters are marked under the worker's rules */
 

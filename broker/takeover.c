@@ -82,6 +82,7 @@ static void hand_over(struct fence *fence, uint64_t now)
     struct claim *claim = CONTAINER_OF(fence, struct claim, fence);
     (void)now;
     claim->session->phase = SESSION_ACTIVE;
+    list_remove(&claim->session->worker_node);
     post_claim(fence->worker, claim->worker, MAIL_CLAIM_ANSWER, claim);
 }
 

@@ -62,6 +62,7 @@ struct worker *worker_new(struct broker *broker, unsigned index, uint64_t now)
     list_init(&worker->jobs);
     list_init(&worker->sessions);
     list_init(&worker->stale);
+    list_init(&worker->leaving);
     list_init(&worker->graveyard);
     list_init(&worker->paging);
     list_init(&worker->credits);
@@ -625,6 +626,14 @@ void worker_abandon_store(struct worker *worker)
     }
 }
 
+/* The store has not taken what was recorded from `after` on, up to `upto`. */
+static void mark_not_stored(struct list *sessions, uint64_t after, uint64_t upto)
+{
+    for (struct list *node = sessions->next; node != sessions; node = node->next)
+        inflight_not_stored(&CONTAINER_OF(node, struct session, worker_node)->inflight, after,
+                            upto);
+}
+
 /* What the store has finished since the last turn: acknowledgements leave, QoS 2 messages are
  * routed. */
 static void collect(struct worker *worker, uint64_t now)
@@ -638,8 +647,12 @@ static void collect(struct worker *worker, uint64_t now)
     if (durable == before)
         return;
     worker->durable = durable;
-    if (failed)
+    if (failed) {
         worker_forget_pending(worker, NULL, before, durable);
+        mark_not_stored(&worker->sessions, before, durable);
+        mark_not_stored(&worker->stale, before, durable);
+        mark_not_stored(&worker->leaving, before, durable);
+    }
     for (struct list *node = worker->waiting.next, *next; node != &worker->waiting; node = next) {
         next = node->next;
         struct conn *conn = CONTAINER_OF(node, struct conn, waiting_node);

@@ -74,6 +74,7 @@ struct worker {
     struct list jobs;     /* (o) retained fetches, retained_job.worker_node */
     struct list sessions; /* (o) whose filters are decided under these rules, session.worker_node */
     struct list stale;    /* (o) and those whose are not */
+    struct list leaving;  /* (o) and those that another worker takes over; in one of the three */
     struct list graveyard; /* (o) sessions that are freed in slices */
     struct list paging;    /* (o) sessions whose tail is to be read, session.page_node; paging.h */
     struct list credits;   /* (o) memberships whose free places are not reported yet, group.h */

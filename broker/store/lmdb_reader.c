@@ -86,9 +86,10 @@ static struct message *make(const struct message_row *row, const struct receiver
     return NULL;
 }
 
-/* Whether the answer is known: the message, or that it cannot be read. */
+/* Whether the answer is known: the message, or that it cannot be read. `over`: all that it may wait
+ * for is finished; `written`: and was written, or given up for good. */
 static bool read_item(struct lmdb_store *store, MDB_txn *txn, uint32_t slot, bool over,
-                      struct fetch_item *item)
+                      bool written, struct fetch_item *item)
 {
     uint8_t key[8];
     struct span body, in;
@@ -106,7 +107,7 @@ static bool read_item(struct lmdb_store *store, MDB_txn *txn, uint32_t slot, boo
             item->message = make(&row, &receiver, item->sequence);
             return true;
         }
-    return over; /* it may not be routed yet */
+    return over && (written || !row.unrouted); /* who receives it may still be to be written */
 }
 
 /* Reads as far as it gets; false: the first one is still to come. */
@@ -114,6 +115,7 @@ static bool read_slice(struct lmdb_store *store, struct store_fetch *fetch)
 {
     MDB_txn *txn;
     bool over = is_over(store, fetch);
+    bool written = atomic_load(&store->state) == STORE_WRITES; /* after that, before it reads */
     uint64_t bytes = 0;
     uint32_t i = 0;
     pthread_mutex_lock(&store->file);
@@ -121,7 +123,7 @@ static bool read_slice(struct lmdb_store *store, struct store_fetch *fetch)
     if (rc == 0) {
         for (; i < fetch->count && bytes < SLICE_BYTES; i++) {
             struct fetch_item *item = &fetch->items[i];
-            if (!read_item(store, txn, fetch->slot, over, item))
+            if (!read_item(store, txn, fetch->slot, over, written, item))
                 break;
             bytes += item->message ? message_size(item->message) : 0;
         }

@@ -12,7 +12,8 @@
  * before what the mail is based on.
  *
  * When a batch fails nothing of it has happened, but what closes something (STORE_DONE, _END,
- * _RELEASE, _UNSUBSCRIBED) may be kept and take effect with a later one: nobody repeats it.
+ * _RELEASE, _UNSUBSCRIBED) or says how things are by now (STORE_SESSION, _GROUP, _ROUTED) is kept and
+ * takes effect with a later one: nobody repeats it.
  */
 #pragma once
 

@@ -45,6 +45,8 @@ enum who {
 static const char options[] = "listener 1883\nallow_anonymous true\nsys_interval 0\n"
                               "max_queued_messages 0\nbackpressure_timeout 3600\n";
 
+enum disk { MODEL_DISK, FAILING_DISK, REAL_DISK };
+
 struct history {
     struct world world;
     struct fault_store *store;
@@ -52,6 +54,7 @@ struct history {
     unsigned workers, crashes;
     uint32_t slowness; /* of the store */
     uint32_t slice;    /* messages that it reads at once, 0: all */
+    bool fails;        /* it does not always take what it is given */
     unsigned reads;    /* requests of all stores */
     uint64_t random;
 };
@@ -98,9 +101,13 @@ static void finish_some(struct history *history)
     unsigned worker = chance(history, history->workers);
     const struct fault_lane *lane = &history->store->lanes[worker];
     uint64_t waiting = lane->submitted - lane->finished;
-    if (waiting && chance(history, history->slowness) == 0)
-        fault_store_complete(history->store, worker,
-                             lane->finished + 1 + chance(history, (uint32_t)waiting));
+    if (!waiting || chance(history, history->slowness))
+        return;
+    uint64_t position = lane->finished + 1 + chance(history, (uint32_t)waiting);
+    if (history->fails && chance(history, 4) == 0 && fault_store_may_fail(history->store, worker))
+        fault_store_fail(history->store, worker, position);
+    else
+        fault_store_complete(history->store, worker, position);
 }
 
 /* The store reads for a worker. */
@@ -261,7 +268,7 @@ static void check(struct history *history)
                  clients[Q].ends);
     pass(history, 5000);
     world_run(&history->world);
-    if (model_messages(history->store->model))
+    if (model_messages(history->store->model) || model_exchanges(history->store->model))
         model_print(history->store->model);
     assert_int_equal(model_messages(history->store->model), 0);
     assert_int_equal(model_exchanges(history->store->model), 0);
@@ -350,8 +357,9 @@ static void check_disk(struct history *history)
 }
 
 /* How often something was read back. */
-static unsigned live_through(uint64_t seed, unsigned workers, bool on_disk)
+static unsigned live_through(uint64_t seed, unsigned workers, enum disk disk)
 {
+    bool on_disk = disk == REAL_DISK;
     static const struct steady who[CLIENTS] = {
         [P] = { .name = "p", .number = 0 },
         [Q] = { .name = "q", .number = 1, .will = true },
@@ -373,12 +381,16 @@ static unsigned live_through(uint64_t seed, unsigned workers, bool on_disk)
     history->slowness = 1 + 6 * chance(history, 3);
     world_window = (const unsigned[]){ 0, 1, 2, 5 }[chance(history, 4)];
     history->slice = chance(history, 3);
+    history->fails = disk == FAILING_DISK;
     history->store = fault_store_new();
     if (on_disk)
         fault_store_use_disk(history->store);
     begin(history, (uint64_t)WORLD_BEGINS * 1000);
     for (unsigned i = 0; i < CLIENTS; i++) {
         history->clients[i] = who[i];
+        history->clients[i].refusable = history->fails;
+        if (history->fails) /* what was not taken may be sent again behind what was */
+            history->clients[i].ordered = 0;
         steady_init(&history->clients[i], &history->world);
     }
     calm_down(history); /* all have subscribed before the first message */
@@ -412,13 +424,13 @@ static unsigned number_from(const char *name, unsigned otherwise)
     return text ? (unsigned)strtoul(text, NULL, 10) : otherwise;
 }
 
-static void run_seeds(unsigned workers, bool on_disk)
+static void run_seeds(unsigned workers, enum disk disk)
 {
     unsigned first = number_from("CRASH_FIRST", 1), reads = 0;
-    unsigned count = number_from("CRASH_SEEDS", on_disk ? SEEDS / 10 : SEEDS);
+    unsigned count = number_from("CRASH_SEEDS", disk == REAL_DISK ? SEEDS / 10 : SEEDS);
     for (unsigned seed = first; seed < first + count; seed++) {
         fprintf(stderr, "seed %u, %u workers\n", seed, workers);
-        reads += live_through(seed, workers, on_disk);
+        reads += live_through(seed, workers, disk);
     }
     assert_true(reads > count); /* else nothing of it was tried */
 }
@@ -426,19 +438,27 @@ static void run_seeds(unsigned workers, bool on_disk)
 static void test_crash_one_worker(void **state)
 {
     (void)state;
-    run_seeds(1, false);
+    run_seeds(1, MODEL_DISK);
 }
 
 static void test_crash_three_workers(void **state)
 {
     (void)state;
-    run_seeds(3, false);
+    run_seeds(3, MODEL_DISK);
+}
+
+/* What it does not take is refused, or the connection ends; all else but the order holds as before. */
+static void test_crash_with_a_failing_disk(void **state)
+{
+    (void)state;
+    run_seeds(1, FAILING_DISK);
+    run_seeds(3, FAILING_DISK);
 }
 
 static void test_crash_with_a_real_disk(void **state)
 {
     (void)state;
-    run_seeds(2, true);
+    run_seeds(2, REAL_DISK);
 }
 
 int main(void)
@@ -446,6 +466,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_crash_one_worker),
         cmocka_unit_test(test_crash_three_workers),
+        cmocka_unit_test(test_crash_with_a_failing_disk),
         cmocka_unit_test(test_crash_with_a_real_disk),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

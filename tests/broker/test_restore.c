@@ -201,6 +201,43 @@ static void test_restore_qos2_pubrel_sent_again_waits_for_the_pubrec(void **stat
                   "w<", "w!", "w> " W " 50 02 0001", "w<", "*0 1", "w<", "*0", "w< " BACK " 62 02 0001 62 02 0001");
 }
 
+static void test_restore_qos2_identifier_that_was_not_stored_is_stored_before_its_publish(void **state)
+{ /* the message was acknowledged: with an identifier that nobody knows after a crash it would come twice */
+    (void)state;
+    CONVERSE_WITH(&one, W_HERE("02"), P_HERE, "p> 34 07 0001 't' 0007 00 'x'", "*0 1", "p< 50 02 0007", "*0!", "w<", "=crash", "*go", "w> " W,
+                  "w< " BACK " 34 07 0001 't' 0001 00 'x'");
+    CONVERSE_WITH(&one, W_HERE("02"), P_HERE, "p> 34 07 0001 't' 0007 00 'x'", "*0 1", "*0!", "w<", "*0!", "w<", "*0",
+                  "w< 34 07 0001 't' 0001 00 'x'", "=crash", "*go", "w> " W, "w< " BACK " 3c 07 0001 't' 0001 00 'x'");
+    CONVERSE_WITH(&one, W_HERE("02"), P_HERE, "p> 34 07 0001 't' 0007 00 'x'", "*0 1", "*0!", "w<", "w!", "*go", "w> " W,
+                  "w< " BACK " 34 07 0001 't' 0001 00 'x'", "=crash", "w> " W, "w< " BACK " 3c 07 0001 't' 0001 00 'x'");
+}
+
+static void test_restore_qos2_what_follows_an_identifier_that_was_not_stored_waits_its_turn(void **state)
+{ /* [MQTT5-4.6.0-5] [MQTT5-4.4.0-1]: though its own was, and after a crash as well */
+    (void)state;
+    CONVERSE_WITH(&one, W_HERE("02"), P_HERE, "p> 34 07 0001 't' 0007 00 'x'", "*0 1", "p> 34 07 0001 't' 0008 00 'y'", "*0! 2", "w<", "*0 3",
+                  "w<", "*0", "w< 34 07 0001 't' 0001 00 'x' 34 07 0001 't' 0002 00 'y'", "=crash", "*go", "w> " W,
+                  "w< " BACK " 3c 07 0001 't' 0001 00 'x' 3c 07 0001 't' 0002 00 'y'");
+}
+
+static void test_restore_qos2_pubrec_that_was_not_stored_is_stored_before_its_pubrel(void **state)
+{ /* [MQTT5-4.3.3-4]: else the client forgets the identifier, and the broker does not after a crash */
+    (void)state;
+    CONVERSE_WITH(&one, W_HERE("02"), "*go", P_HERE, "p> 34 07 0001 't' 0007 00 'x'", "w< 34 07 0001 't' 0001 00 'x'", "*hold", "w> 50 02 0001",
+                  "*0!", "w< e0 01 97", "w.", "w> " W, "*0", "w< " BACK, "*0", "w< 62 02 0001", "=crash", "*go", "w> " W, "w< " BACK " 62 02 0001");
+    CONVERSE_WITH(&one, W_HERE("02"), "*go", P_HERE, "p> 34 07 0001 't' 0007 00 'x'", "w< 34 07 0001 't' 0001 00 'x'", "*hold", "w> 50 02 0001",
+                  "*0!", "w< e0 01 97", "w.", "w> " W " 50 02 0001", "w<", "*0", "w< " BACK " 62 02 0001 62 02 0001");
+}
+
+static void test_restore_qos2_what_was_not_stored_before_a_takeover_is_stored_after_it(void **state)
+{ /* it fails while the session is on its way, and before */
+    (void)state;
+    CONVERSE_WITH(&two, W_HERE("02"), P_HERE, "p> 34 07 0001 't' 0007 00 'x'", "*0 1", "b@1", "b> " W, "w< e0 01 8e", "w.", "*0!", "b<", "*1",
+                  "b< " BACK, "*1", "b< 34 07 0001 't' 0001 00 'x'", "=crash", "*go", "w> " W, "w< " BACK " 3c 07 0001 't' 0001 00 'x'");
+    CONVERSE_WITH(&two, W_HERE("02"), P_HERE, "p> 34 07 0001 't' 0007 00 'x'", "*0 1", "*0!", "b@1", "b> " W, "w< e0 01 8e", "w.", "*0!", "b<", "*1",
+                  "b< " BACK, "*1", "b< 34 07 0001 't' 0001 00 'x'", "=crash", "*go", "w> " W, "w< " BACK " 3c 07 0001 't' 0001 00 'x'");
+}
+
 static void test_restore_identifiers_of_both_kinds_keep_their_order(void **state)
 { /* [MQTT5-4.4.0-1]: in the order in which they were sent */
     (void)state;
@@ -522,6 +559,13 @@ int main(void)
         cmocka_unit_test(test_restore_qos2_crash_after_pubrel_is_sent),
         cmocka_unit_test(test_restore_qos2_crash_after_pubcomp_is_received),
         cmocka_unit_test(test_restore_qos2_pubrel_sent_again_waits_for_the_pubrec),
+        cmocka_unit_test(
+            test_restore_qos2_identifier_that_was_not_stored_is_stored_before_its_publish),
+        cmocka_unit_test(
+            test_restore_qos2_what_follows_an_identifier_that_was_not_stored_waits_its_turn),
+        cmocka_unit_test(test_restore_qos2_pubrec_that_was_not_stored_is_stored_before_its_pubrel),
+        cmocka_unit_test(
+            test_restore_qos2_what_was_not_stored_before_a_takeover_is_stored_after_it),
         cmocka_unit_test(test_restore_identifiers_of_both_kinds_keep_their_order),
         cmocka_unit_test(test_restore_batch_is_given_to_the_store_before_mail_leaves_in_mid_turn),
         cmocka_unit_test(test_restore_connack_waits_and_makes_the_session),

@@ -238,11 +238,13 @@ static void test_store_failure_is_never_a_pubrel(void **state)
 }
 
 static void test_store_failure_does_not_stop_deliveries(void **state)
-{ /* a QoS 2 message whose identifier could not be kept goes out all the same */
+{ /* a QoS 2 message goes out as soon as the store takes its identifier, and not before */
     (void)state;
     CONVERSE_WITH(&one, "*go", "s> " RESUME " 82 07 0001 00 0001 't' 02",
-                  "s< {ok5} 90 04 0001 00 02", "*hold", "a> {5} 34 07 0001 't' 0007 00 'x'",
-                  "a< {ok5}", "s<", "*0!", "a< 50 03 0007 97", "s< 34 07 0001 't' 0001 00 'x'");
+                  "s< {ok5} 90 04 0001 00 02", "w> {5} 82 07 0001 00 0001 't' 01",
+                  "w< {ok5} 90 04 0001 00 01", "*hold", "a> {5} 34 07 0001 't' 0007 00 'x'",
+                  "a< {ok5}", "s<", "w< 32 07 0001 't' 0001 00 'x'", "*0!", "a< 50 03 0007 97",
+                  "s<", "*0!", "s<", "*0", "s< 34 07 0001 't' 0001 00 'x'");
 }
 
 static void test_store_failed_deletion_is_never_a_connack(void **state)

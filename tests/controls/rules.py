@@ -485,6 +485,26 @@ RULES = {
         "    entry->wait = (uint32_t)durable_outbound(worker, session, entry, id);",
         "    (void)durable_outbound(worker, session, entry, id);",
         "restore:identifier", "crash"),
+    "an identifier that the store did not take is stored before it is used": unit(
+        "broker/conn_out.c",
+        "    if (entry->again)\n",
+        "    if (0 && entry->again)\n",
+        "restore:not_stored", "crash:failing"),
+    "what is behind an identifier that was not stored is stored behind it": unit(
+        "broker/conn_out.c",
+        "        if (!entry->again)\n            durable_outbound_end(conn->worker, session, entry, id);\n",
+        "",
+        "restore:follows_an_identifier"),
+    "what a takeover carries along is stored as well when it was not before": unit(
+        "broker/worker.c",
+        "        mark_not_stored(&worker->leaving, before, durable);\n",
+        "",
+        "restore:before_a_takeover"),
+    "a message whose receivers could not be written is waited for": unit(
+        "broker/store/lmdb_reader.c",
+        "(written || !row.unrouted)",
+        "(written || true)",
+        "lmdb_reader:routed_late"),
     "PUBREL waits until the PUBREC is durable": unit(
         "broker/conn_in.c",
         "    conn_reply_ack(conn, MQTT_PUBREL, id, MQTT_SUCCESS, wait);",

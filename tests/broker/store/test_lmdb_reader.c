@@ -9,9 +9,11 @@
 
 #include <sched.h>
 #include <setjmp.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 
 #include <cmocka.h>
 
@@ -159,6 +161,50 @@ static void test_store_reading_tells_what_is_missing(void **state)
     store_fetch_free(fetch);
 }
 
+static void set_room(rlim_t bytes)
+{
+    struct rlimit limit;
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
+    limit.rlim_cur = bytes < limit.rlim_max ? bytes : limit.rlim_max;
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+}
+
+/* The disk is full when it is known who receives it: it is there, and not for anybody yet. */
+static void test_store_reading_waits_for_what_is_routed_late(void **state)
+{
+    struct lmdb_fixture *f = *state;
+    struct message *m = lmdb_message(f, "a", "u", TO(0));
+    uint64_t sequence = m->stored->sequence;
+    signal(SIGXFSZ, SIG_IGN);
+    lmdb_add_message(f, 0, STORE_UNROUTED, m, 3);
+    lmdb_commit(f, 0);
+    assert_true(stored_route(m->stored, 1));
+    m->stored->receivers[0] = (struct receiver){ .slot = 1, .qos = 1 };
+    m->stored->count = m->stored->left = 1;
+    set_room(4096);
+    lmdb_add_message(f, 0, STORE_ROUTED, m, 0);
+    uint64_t position = lmdb_submit(f, 0);
+    struct store_stats stats;
+    do {
+        sched_yield();
+        f->store->ops->stats(f->store, &stats);
+    } while (stats.state != STORE_WAITING);
+    lmdb_clock_set(lmdb_clock() + f->options.full_timeout);
+    assert_true(lmdb_wait(f, 0, position));
+    message_unref(m);
+    uint64_t there = put(f, "x", TO(2)); /* behind it, and refused */
+    assert_true(lmdb_wait(f, 0, lmdb_submit(f, 0)));
+    lmdb_ask(f, 1, 1, THESE(sequence));
+    lmdb_ask(f, 1, 2, THESE(there));
+    struct store_fetch *fetch = lmdb_answer(f, 1);
+    expect_item(&fetch->items[0], there, NULL); /* asked for later, answered first */
+    store_fetch_free(fetch);
+    set_room(RLIM_INFINITY);
+    fetch = lmdb_answer(f, 1);
+    expect_item(&fetch->items[0], sequence, "u");
+    store_fetch_free(fetch);
+}
+
 static void test_store_reading_tells_what_is_damaged(void **state)
 {
     struct lmdb_fixture *f = *state;
@@ -226,6 +272,7 @@ int main(void)
         TEST(test_store_reads_back_in_slices),
         TEST(test_store_reading_waits_for_what_is_not_written),
         TEST(test_store_reading_tells_what_is_missing),
+        TEST(test_store_reading_waits_for_what_is_routed_late),
         TEST(test_store_reading_tells_what_is_damaged),
         TEST(test_store_counts_who_is_done_with_what_nobody_has_in_memory),
         TEST(test_store_answers_that_nobody_takes_are_freed),

@@ -26,11 +26,14 @@ static struct fault_store *fault_of(struct store *store)
 /* ---- on disk ---- */
 
 /* Nobody repeats these, so a store keeps them although their batch has failed. */
-static bool closes(const struct store_op *op)
+static bool is_kept(const struct store_op *op)
 {
-    return op->kind == STORE_DONE || op->kind == STORE_SESSION_END || op->kind == STORE_GROUP_END ||
-           op->kind == STORE_OUTBOUND_END || op->kind == STORE_INBOUND_RELEASE ||
-           op->kind == STORE_UNSUBSCRIBED;
+    static const bool kept[STORE_OP_KINDS] = {
+        [STORE_SESSION] = true, [STORE_SESSION_END] = true,  [STORE_UNSUBSCRIBED] = true,
+        [STORE_GROUP] = true,   [STORE_GROUP_END] = true,    [STORE_ROUTED] = true,
+        [STORE_DONE] = true,    [STORE_OUTBOUND_END] = true, [STORE_INBOUND_RELEASE] = true,
+    };
+    return kept[op->kind];
 }
 
 static uint64_t no_clock(void)
@@ -125,17 +128,31 @@ static void wake_readers(struct fault_store *fault)
         worker_wake(broker_worker(fault->broker, fetch->worker));
 }
 
+static const struct fault_batch *batch_at(const struct fault_store *fault, size_t i)
+{
+    return &fault->lanes[fault->order[i].worker].batches[fault->order[i].position - 1];
+}
+
+static void apply(struct fault_store *fault, const struct fault_batch *next)
+{
+    for (size_t i = 0; i < next->batch->count; i++)
+        if (!next->failed || is_kept(&next->batch->ops[i]))
+            model_apply(fault->model, &next->batch->ops[i]);
+}
+
 void fault_store_commit(struct fault_store *fault, size_t batches)
 {
     assert_true(batches <= fault->order_count);
     for (; fault->committed < batches; fault->committed++) {
-        const struct fault_batch *next = &fault->lanes[fault->order[fault->committed].worker]
-                                              .batches[fault->order[fault->committed].position - 1];
-        if (next->failed)
+        const struct fault_batch *next = batch_at(fault, fault->committed);
+        if (next->failed) {
             model_tear(fault->model);
-        for (size_t i = 0; i < next->batch->count; i++)
-            if (!next->failed || closes(&next->batch->ops[i]))
-                model_apply(fault->model, &next->batch->ops[i]);
+            continue;
+        }
+        for (; fault->applied < fault->committed; fault->applied++) /* what failed before */
+            apply(fault, batch_at(fault, fault->applied));
+        apply(fault, next);
+        fault->applied++;
         if (fault->disk)
             give_to_disk(fault, next->batch);
     }
@@ -260,7 +277,9 @@ static void answer(struct fault_store *fault, struct store_fetch *fetch)
         return;
     }
     for (uint32_t i = 0; i < fetch->count; i++)
-        if (fault->damaged)
+        if (i > 0 && model_is_unrouted(fault->model, fetch->items[i].sequence))
+            fetch->count = i;
+        else if (fault->damaged)
             fault->damaged--;
         else
             fetch->items[i].message = model_fetch(fault->model, fetch->slot,
@@ -276,7 +295,8 @@ static struct store_fetch *fetched(struct store *store, unsigned worker)
         struct store_fetch *fetch = *link;
         if (fetch->worker != worker)
             continue;
-        if (fetch->after[0] > fault->committed)
+        if (fetch->after[0] > fault->committed ||
+            (!fault->disk && model_is_unrouted(fault->model, fetch->items[0].sequence)))
             return NULL;
         *link = fetch->next;
         fetch->next = NULL;
@@ -375,6 +395,15 @@ void fault_store_complete(struct fault_store *fault, unsigned worker, uint64_t p
 void fault_store_fail(struct fault_store *fault, unsigned worker, uint64_t position)
 {
     finish(fault, worker, position, true);
+}
+
+bool fault_store_may_fail(const struct fault_store *fault, unsigned worker)
+{
+    for (size_t i = 0; i < fault->committed; i++)
+        if (fault->order[i].worker == worker &&
+            fault->order[i].position > fault->lanes[worker].finished)
+            return false;
+    return true;
 }
 
 void fault_store_go_on(struct fault_store *fault)

@@ -49,6 +49,7 @@ struct fault_store {
         uint64_t position;
     } order[FAULT_WORKERS * FAULT_BATCHES]; /* of submission */
     size_t order_count, committed;
+    size_t applied; /* what is kept of failed batches takes effect with the next good one */
     struct store_fetch *fetches; /* in order of asking, `after` says how much must be committed */
     bool reading_holds;          /* they are answered by fault_store_read() */
     unsigned readable[FAULT_WORKERS]; /* so many may be answered */
@@ -69,6 +70,8 @@ void fault_store_use_disk(struct fault_store *fault);
 /* The first so many batches in the order of submission are on disk, though nobody was told. */
 void fault_store_commit(struct fault_store *fault, size_t batches);
 
+/* Nothing of what the worker waits for has got there yet, with what others had submitted later. */
+bool fault_store_may_fail(const struct fault_store *fault, unsigned worker);
 /* Everything of this worker up to and with the position is durable, or has failed; then the
  * worker is woken up. */
 void fault_store_complete(struct fault_store *fault, unsigned worker, uint64_t position);

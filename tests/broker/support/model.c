@@ -348,6 +348,8 @@ static void end_session(struct model *model, uint32_t slot)
 
 void model_apply(struct model *model, const struct store_op *op)
 {
+    if (op->message && op->message->stored && op->message->stored->sequence > model->last_sequence)
+        model->last_sequence = op->message->stored->sequence;
     struct kept_message *kept;
     struct row *row;
     if (model->last_slot < op->slot)
@@ -425,6 +427,12 @@ static struct message *revive(const struct kept_message *kept)
     message->stored->routed = kept->routed;
     message->stored->written = message->stored->tallied = true;
     return message;
+}
+
+bool model_is_unrouted(struct model *model, uint64_t sequence)
+{
+    const struct kept_message *kept = find_message(model, sequence);
+    return kept && kept->there && !kept->routed;
 }
 
 struct message *model_fetch(struct model *model, uint32_t slot, uint64_t sequence)
@@ -533,7 +541,8 @@ int model_load(struct model *model, struct store *store, const struct store_load
             taken = load_message(model, &model->messages[i], loader, ctx);
     for (size_t i = 0; i < model->outbound.count && taken; i++) {
         struct loaded_outbound outbound = describe(&model->outbound.at[i]);
-        if (!find_message(model, model->outbound.at[i].number))
+        const struct kept_message *kept = find_message(model, model->outbound.at[i].number);
+        if (!kept || !kept->there)
             taken = loader->outbound(ctx, &outbound);
     }
     for (size_t i = 0; i < model->retained.count && taken; i++) {
@@ -608,4 +617,8 @@ void model_print(const struct model *model)
     for (size_t i = 0; i < model->groups.count; i++)
         fprintf(stderr, "slot %u: %.*s\n", model->groups.at[i].slot, (int)model->groups.at[i].len,
                 (const char *)model->groups.at[i].bytes);
+    for (size_t i = 0; i < model->outbound.count; i++)
+        fprintf(stderr, "slot %u: identifier %u in state %u, of message %lu\n",
+                model->outbound.at[i].slot, model->outbound.at[i].packet_id,
+                model->outbound.at[i].state, (unsigned long)model->outbound.at[i].number);
 }

@@ -17,6 +17,8 @@ void model_apply(struct model *model, const struct store_op *op);
 int model_load(struct model *model, struct store *store, const struct store_loader *loader,
                void *ctx);
 
+/* It is there, and who receives it is still to come. */
+bool model_is_unrouted(struct model *model, uint64_t sequence);
 /* The message as store_fetch wants it: with this receiver alone. NULL: it is not there for it. */
 struct message *model_fetch(struct model *model, uint32_t slot, uint64_t sequence);
 

@@ -309,9 +309,12 @@ static void on_answer(struct steady *steady, unsigned type, struct span body)
     }
     struct steady_message *message = sent_with(steady, ack.id);
     assert_non_null(message);
-    assert_true(ack.reason < MQTT_UNSPECIFIED_ERROR || type == MQTT_PUBCOMP);
-    message->acked = true;
-    if (type == MQTT_PUBREC) {
+    bool refused = ack.reason >= MQTT_UNSPECIFIED_ERROR && type != MQTT_PUBCOMP;
+    assert_true(!refused || (steady->refusable && ack.reason == MQTT_QUOTA_EXCEEDED));
+    message->acked = !refused;
+    if (refused) {
+        message->state = STEADY_GIVEN_UP;
+    } else if (type == MQTT_PUBREC) {
         message->state = STEADY_RELEASING;
         later(steady, MQTT_PUBREL, ack.id);
     } else {
@@ -347,6 +350,7 @@ bool steady_receive(struct steady *steady)
     case MQTT_PUBREC:
     case MQTT_PUBREL:
     case MQTT_PUBCOMP: on_answer(steady, frame.type, body); break;
+    case MQTT_DISCONNECT: assert_true(steady->refusable); break;
     default: fail_msg("%s has got a packet of type %u", steady->name, frame.type);
     }
     free(packet);

@@ -53,6 +53,7 @@ struct steady {
     int last_retained[STEADY_PUBLISHERS]; /* with the retain flag */
     unsigned wills;                       /* that it has received */
     unsigned ends;                        /* of its connections, or crashes while it had one */
+    bool refusable; /* the store may fail: then what it sends is refused, or its connection ends */
     unsigned ordered; /* a bit a publisher whose messages must come in their order */
 };
 
