@@ -14,6 +14,7 @@ from harness import Broker, Skip, limit, need, noctule_only, run
 
 IDLE, MESSAGES = 300, 200
 MORE = 1.05  # times the instructions of a plain message when nobody else is there
+PATIENCE = 6  # times as long as others may take: callgrind runs a program fifty times slower
 
 
 class Counter:
@@ -103,7 +104,7 @@ class Crowd:
         self.busy.close()
 
 
-@limit(240)
+@limit(480)
 @noctule_only
 def test_websocket_clients_cost_plain_ones_nothing():
     need("valgrind")
@@ -111,6 +112,7 @@ def test_websocket_clients_cost_plain_ones_nothing():
         raise Skip("valgrind does not run a program with a sanitizer")
     if run("valgrind", "-q", "--tool=none", harness.NOCTULE, "--version", check=False).returncode != 0:
         raise Skip("this valgrind cannot read what this compiler writes")
+    harness.PATIENCE *= PATIENCE
     out = os.path.join(harness.TEST_DIR, "out")
     with Broker("tcp", "ws", "wss", workers=1, options="sys_interval 0\nuser root",
                 wrapper=("valgrind", "-q", "--tool=callgrind", f"--callgrind-out-file={out}",

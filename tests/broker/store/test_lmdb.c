@@ -364,7 +364,8 @@ static void test_store_of_version_1_is_opened(void **state)
     lmdb_close(f);
     if (sizeof(size_t) != 8 || *(const uint8_t *)&(const uint16_t){ 1 } != 1) {
         lmdb_open(f);
-        skip(); /* LMDB's files are those of a kind of machine */
+        print_message("skipped: LMDB's files are those of a kind of machine\n");
+        skip();
     }
     FILE *file = fopen(TEST_DIR "/broker/store/version-1/data.mdb", "rb");
     assert_non_null(file);
