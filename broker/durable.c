@@ -37,7 +37,7 @@ void durable_session_decide(struct worker *worker, struct session *session)
     group_members_keep(worker, session, keeps != 0);
 }
 
-static struct session_record describe(const struct session *session)
+static struct session_record describe(const struct session *session, uint8_t **ret_topics)
 {
     const struct conn *conn = session->conn;
     struct session_record record = {
@@ -50,7 +50,7 @@ static struct session_record describe(const struct session *session)
         .will_delay = session->will_delay,
         .will_at = session->will_at,
     };
-    access_describe(session, &record);
+    access_describe(session, &record, ret_topics);
     if (conn && conn->will) {
         record.will = conn->will;
         record.will_delay = conn->will_delay;
@@ -70,11 +70,13 @@ static uint64_t give(struct worker *worker, const struct store_op *op, bool late
 uint64_t durable_session(struct worker *worker, struct session *session, bool late)
 {
     struct store_op op = { .kind = STORE_SESSION, .slot = session->slot };
-    struct session_record record = describe(session);
+    uint8_t *topics;
     if (!session->slot)
         return 0;
+    struct session_record record = describe(session, &topics);
     op.record = must_have(
         session_record_encode(&record, &op.record_len)); /* bounded by CONNECT's limits */
+    free(topics);
     return give(worker, &op, late);
 }
 

@@ -31,7 +31,7 @@ static const enum fate fates[CONN_ENDS] = {
 static void send(struct worker *worker, struct session *session, struct message *will, uint64_t now)
 {
     char name[LOG_QUOTE_MAX];
-    if (worker->guarded && !access_may(worker, session, ACL_WRITE, message_topic(will))) {
+    if (!access_may(worker, session, ACL_WRITE, message_topic(will))) {
         STAT_ADD(&worker->stats, publish_denied, 1);
         STAT_ADD(&worker->stats, publish_dropped, 1);
         session->refused++;

@@ -6,6 +6,7 @@
 #include "broker/auth/access.h"
 
 #include "broker/auth/author.h"
+#include "broker/auth/token_rules.h"
 #include "broker/broker_state.h"
 #include "broker/conn_state.h"
 #include "broker/log.h"
@@ -71,16 +72,22 @@ void principal_unref(struct principal *principal)
     free(principal);
 }
 
-void access_describe(const struct session *session, struct session_record *record)
+void access_describe(const struct session *session, struct session_record *record,
+                     uint8_t **ret_topics)
 {
     const struct principal *principal = session->principal;
     const struct config *config = session_owner(session)->config;
+    *ret_topics = NULL;
     if (!principal)
         return;
     record->owned = true;
     record->named = principal->named;
     record->user = span_of(principal->user, principal->user_len);
     record->port = config->listeners[principal->listener].port;
+    record->restricted = principal->own != NULL;
+    if (principal->own)
+        *ret_topics = token_rules_write(principal->own, &record->topics.len);
+    record->topics.data = *ret_topics;
 }
 
 /* The listener may have gone. What waits is asked about again when the client comes back. */
@@ -101,6 +108,7 @@ bool access_restore(struct worker *worker, struct session *session,
         principal = principal_make(record->user, record->named, listener);
         if (!principal)
             return false;
+        principal->own = record->restricted ? token_rules_read(record->topics) : NULL;
     }
     access_become(worker, session, principal);
     return true;

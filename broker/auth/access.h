@@ -52,8 +52,10 @@ MUST_USE bool principal_new(const struct identity *identity, struct principal **
 struct principal *principal_ref(struct principal *principal); /* returns its argument */
 void principal_unref(struct principal *principal);            /* NULL is fine */
 
-/* Whom a session belongs to, as it is stored; and the same after a restart: false without memory. */
-void access_describe(const struct session *session, struct session_record *record);
+/* Whom a session belongs to, as it is stored, and what record->topics points to, to be freed (NULL is
+ * fine); and the same after a restart: false without memory. */
+void access_describe(const struct session *session, struct session_record *record,
+                     uint8_t **ret_topics);
 MUST_USE bool access_restore(struct worker *worker, struct session *session,
                              const struct session_record *record);
 

@@ -259,6 +259,13 @@ bool acl_same(const struct acl *a, const struct acl *b)
     return a->print[0] == b->print[0] && a->print[1] == b->print[1];
 }
 
+void acl_patterns(const struct acl *acl, acl_pattern_fn *fn, void *ctx)
+{
+    const struct acl_section *section = acl->patterns;
+    for (uint32_t i = 0; section && i < section->count; i++)
+        fn(ctx, section->rules[i].access, filter_of(&section->rules[i]));
+}
+
 /* ---- a rule against a filter ---- */
 
 /* Walks over a rule as it reads for this client. */

@@ -63,5 +63,9 @@ bool acl_allows_or_why(const struct acl *acl, const struct acl_client *client,
 enum acl_verdict acl_allows_filter(const struct acl *acl, const struct acl_client *client,
                                    enum acl_access access, struct span filter);
 
+/* Each pattern of a set, in the order of their lines. */
+typedef void acl_pattern_fn(void *ctx, unsigned access, struct span filter);
+void acl_patterns(const struct acl *acl, acl_pattern_fn *fn, void *ctx);
+
 /* Whether two sets (each may be NULL) are made from the same text. */
 bool acl_same(const struct acl *a, const struct acl *b);

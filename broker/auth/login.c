@@ -4,15 +4,13 @@
  */
 #include "broker/auth/login.h"
 
-#include "broker/alloc.h"
-#include "broker/auth/acl.h"
 #include "broker/auth/login_state.h"
 #include "broker/auth/password_file.h"
 #include "broker/auth/pool.h"
+#include "broker/auth/token_rules.h"
 #include "broker/broker_state.h"
 #include "broker/conn_state.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 
 #include <openssl/crypto.h>
@@ -117,42 +115,6 @@ static uint64_t fingerprint(const struct password_hash *stored)
     return XXH3_64bits(stored, sizeof *stored) | 1; /* never 0 */
 }
 
-/* One text for one set of filters, to tell it from others; to be freed. */
-static char *text_of(const struct jwt_claims *claims, size_t *ret_len)
-{
-    size_t room = 1, len = 0;
-    for (size_t i = 0; i < claims->filter_count; i++)
-        room += strlen(claims->filters[i].filter) + sizeof "1 \n";
-    char *text = must_have(malloc(room));
-    for (size_t i = 0; i < claims->filter_count; i++)
-        len += (size_t)snprintf(text + len, room - len, "%u %s\n", claims->filters[i].access & 3,
-                                claims->filters[i].filter);
-    *ret_len = len;
-    return text;
-}
-
-/* What a token says of topics, as rules; %u and %c mean in them what they mean in a pattern. */
-static struct acl *rules_of(const struct jwt_claims *claims)
-{
-    if (!claims->has_filters)
-        return NULL;
-    struct acl *rules = acl_new("its token");
-    size_t len;
-    char *text = text_of(claims, &len);
-    for (size_t i = 0; i < claims->filter_count; i++) {
-        const struct jwt_filter *filter = &claims->filters[i];
-        unsigned access = (filter->access & JWT_PUBLISH ? ACL_WRITE : 0) |
-                          (filter->access & JWT_SUBSCRIBE ? ACL_READ : 0);
-        acl_add(rules, &(struct acl_rule_source){ .pattern = true,
-                                                  .filter = span_str(filter->filter),
-                                                  .access = access,
-                                                  .line = (unsigned)i + 1 });
-    }
-    acl_finish(rules, span_of(text, len));
-    free(text);
-    return rules;
-}
-
 /* What its password, or its token, has proved. False without memory. */
 static bool take_proof(struct conn *conn, const struct login *login, uint64_t now)
 {
@@ -162,7 +124,7 @@ static bool take_proof(struct conn *conn, const struct login *login, uint64_t no
     }
     conn->credential = login->claims.key;
     conn->expires_at = now + (login->claims.expires - login->now);
-    conn->token_rules = rules_of(&login->claims);
+    conn->token_rules = token_rules_of(&login->claims);
     return conn_take_user(conn, span_str(login->claims.user));
 }
 

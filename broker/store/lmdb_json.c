@@ -62,6 +62,19 @@ static void meta_to(json_t *object, const struct walk_row *row)
     set_number(object, "last_sequence", meta.last_sequence);
 }
 
+/* Whose rules hold for it. */
+static json_t *owner_to(const struct session_record *record)
+{
+    json_t *owner = json_object();
+    CHECK(owner);
+    set_number(owner, "port", record->port);
+    if (record->named)
+        set_bytes(owner, "user", record->user);
+    if (record->restricted)
+        set_bytes(owner, "topics", record->topics);
+    return owner;
+}
+
 static void session_to(json_t *object, const struct walk_row *row)
 {
     struct session_record record;
@@ -75,6 +88,8 @@ static void session_to(json_t *object, const struct walk_row *row)
     set(object, "connected", json_boolean(record.connected));
     if (record.ends_at != UINT64_MAX)
         set_number(object, "ends_at", record.ends_at);
+    if (record.owned)
+        set(object, "owner", owner_to(&record));
     if (record.will) {
         json_t *will = json_object();
         set_message(will, record.will);
@@ -256,11 +271,34 @@ static void slot_key(const json_t *object, struct json_row *row)
     row->key_len = 4;
 }
 
+static bool has_bytes(const json_t *object, const char *name)
+{
+    char base64_name[32];
+    snprintf(base64_name, sizeof base64_name, "%s_base64", name);
+    return json_object_get(object, name) || json_object_get(object, base64_name);
+}
+
+/* What `record` points to is the caller's then, also when this fails. */
+static bool owner_from(const json_t *owner, struct session_record *record, uint8_t *ret_owned[2])
+{
+    record->owned = true;
+    record->port = (uint16_t)get_number(owner, "port", 0);
+    record->named = has_bytes(owner, "user");
+    record->restricted = has_bytes(owner, "topics");
+    if (!get_bytes(owner, "user", &ret_owned[0], &record->user.len) ||
+        !get_bytes(owner, "topics", &ret_owned[1], &record->topics.len))
+        return false;
+    record->user.data = ret_owned[0];
+    record->topics.data = ret_owned[1];
+    return record->user.len <= UINT16_MAX && record->topics.len <= UINT32_MAX;
+}
+
 static bool session_from(const json_t *object, uint64_t seed, struct json_row *row)
 {
     struct session_record record = { .epoch = (uint64_t)get_number(object, "epoch", 0) };
     const json_t *will = json_object_get(object, "will");
-    uint8_t *id;
+    const json_t *owner = json_object_get(object, "owner");
+    uint8_t *id, *owned[2] = { NULL, NULL };
     (void)seed;
     if (!get_bytes(object, "client", &id, &record.client_id.len))
         return false;
@@ -269,6 +307,8 @@ static bool session_from(const json_t *object, uint64_t seed, struct json_row *r
     record.expiry = (uint32_t)get_number(object, "expiry", 0);
     record.connected = json_is_true(json_object_get(object, "connected"));
     record.ends_at = (uint64_t)get_number(object, "ends_at", -1);
+    if (owner)
+        good = owner_from(owner, &record, owned) && good;
     if (will) {
         record.will = get_message(will);
         record.will_delay = (uint32_t)get_number(will, "delay", 0);
@@ -280,6 +320,8 @@ static bool session_from(const json_t *object, uint64_t seed, struct json_row *r
         row->body = session_record_encode(&record, &row->len);
     message_unref(record.will);
     free(id);
+    free(owned[0]);
+    free(owned[1]);
     return good && row->body;
 }
 

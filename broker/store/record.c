@@ -5,9 +5,11 @@
  *
  *   message:       1 | qos (2 bits), retain (bit 2) | topic length 2 | properties length 4
  *                  | payload length 4 | expires 8 | topic | properties | payload
- *   session:       1 | connected (bit 0), will (bit 1), owned (bit 2), named (bit 3)
+ *   session:       1 | connected (bit 0), will (bit 1), owned (bit 2), named (bit 3), restricted (bit 4)
  *                  | client id length 2 | epoch 8 | expiry 4 | ends at 8 | will delay 4 | will at 8
- *                  | client id | owner: port 2, user length 2, user | will: a message
+ *                  | client id | owner: port 2, user length 2, user | restricted: length 4, topics
+ *                  | will: a message
+ *   topic:         access 1 | filter length 2 | filter
  *   subscription:  1 | options | identifier 4 | filter
  *
  * Each begins with its version and ends exactly where its last part does.
@@ -34,8 +36,12 @@ enum {
     SESSION_WILL = 2,
     SESSION_OWNED = 4,
     SESSION_NAMED = 8,
-    SESSION_FLAGS = 15,
+    SESSION_RESTRICTED = 16,
+    SESSION_FLAGS = 31,
     OWNER_HEAD = 2 + 2,
+    TOPICS_HEAD = 4,
+    TOPIC_HEAD = 1 + 2,
+    TOPIC_ACCESS = 3, /* the highest */
 };
 
 /* ---- messages ---- */
@@ -116,20 +122,80 @@ struct message *message_record_decode(struct span bytes)
 
 /* ---- sessions ---- */
 
+size_t session_topic_size(struct span filter)
+{
+    return TOPIC_HEAD + filter.len;
+}
+
+uint8_t *session_topic_put(uint8_t *at, unsigned access, struct span filter)
+{
+    CHECK(filter.len <= NAME_MAX_BYTES);
+    at = put_u8(at, (uint8_t)access);
+    at = put_u16(at, (uint16_t)filter.len);
+    return put_span(at, filter);
+}
+
+bool session_topic_take(struct span *topics, unsigned *ret_access, struct span *ret_filter)
+{
+    uint8_t access;
+    uint16_t len;
+    if (!take_u8(topics, &access) || !take_u16(topics, &len) || !take_span(topics, len, ret_filter))
+        return false;
+    *ret_access = access;
+    return true;
+}
+
+/* Whether they end where the last of them does, and each is a rule. */
+static bool topics_valid(struct span topics)
+{
+    struct span filter, share, rest;
+    unsigned access;
+    while (topics.len) {
+        if (!session_topic_take(&topics, &access, &filter) || access < 1 || access > TOPIC_ACCESS ||
+            !mqtt_utf8_valid(filter) || !mqtt_topic_filter_valid(filter) ||
+            mqtt_share_split(filter, &share, &rest))
+            return false;
+    }
+    return true;
+}
+
+static uint8_t flags_of(const struct session_record *record)
+{
+    unsigned flags = (record->connected ? SESSION_CONNECTED : 0) |
+                     (record->will ? SESSION_WILL : 0);
+    if (record->owned)
+        flags |= SESSION_OWNED | (record->named ? SESSION_NAMED : 0) |
+                 (record->restricted ? SESSION_RESTRICTED : 0);
+    return (uint8_t)flags;
+}
+
+static size_t owner_size(const struct session_record *record)
+{
+    size_t topics = record->restricted ? TOPICS_HEAD + record->topics.len : 0;
+    return record->owned ? OWNER_HEAD + record->user.len + topics : 0;
+}
+
+static uint8_t *put_owner(uint8_t *at, const struct session_record *record)
+{
+    at = put_u16(at, record->port);
+    at = put_u16(at, (uint16_t)record->user.len);
+    at = put_span(at, record->user);
+    if (!record->restricted)
+        return at;
+    at = put_u32(at, (uint32_t)record->topics.len);
+    return put_span(at, record->topics);
+}
+
 uint8_t *session_record_encode(const struct session_record *record, size_t *ret_len)
 {
     CHECK(record->client_id.len <= NAME_MAX_BYTES && record->user.len <= NAME_MAX_BYTES);
     size_t will_len = record->will ? message_record_size(record->will) : 0;
-    size_t owner_len = record->owned ? OWNER_HEAD + record->user.len : 0;
-    size_t len = SESSION_HEAD + record->client_id.len + owner_len + will_len;
+    size_t len = SESSION_HEAD + record->client_id.len + owner_size(record) + will_len;
     uint8_t *bytes = malloc(len), *at = bytes;
     if (!bytes)
         return NULL;
     at = put_u8(at, VERSION);
-    at = put_u8(at,
-                (uint8_t)((record->connected ? SESSION_CONNECTED : 0) |
-                          (record->will ? SESSION_WILL : 0) | (record->owned ? SESSION_OWNED : 0) |
-                          (record->owned && record->named ? SESSION_NAMED : 0)));
+    at = put_u8(at, flags_of(record));
     at = put_u16(at, (uint16_t)record->client_id.len);
     at = put_u64(at, record->epoch);
     at = put_u32(at, record->expiry);
@@ -137,11 +203,8 @@ uint8_t *session_record_encode(const struct session_record *record, size_t *ret_
     at = put_u32(at, record->will_delay);
     at = put_u64(at, record->will_at);
     at = put_span(at, record->client_id);
-    if (record->owned) {
-        at = put_u16(at, record->port);
-        at = put_u16(at, (uint16_t)record->user.len);
-        at = put_span(at, record->user);
-    }
+    if (record->owned)
+        at = put_owner(at, record);
     if (record->will)
         message_record_encode(record->will, at);
     *ret_len = len;
@@ -151,13 +214,19 @@ uint8_t *session_record_encode(const struct session_record *record, size_t *ret_
 static bool take_owner(struct span *bytes, uint8_t flags, struct session_record *record)
 {
     uint16_t user_len;
+    uint32_t topics_len;
     record->owned = (flags & SESSION_OWNED) != 0;
     record->named = (flags & SESSION_NAMED) != 0;
+    record->restricted = (flags & SESSION_RESTRICTED) != 0;
     if (!record->owned)
-        return !record->named;
-    return take_u16(bytes, &record->port) && take_u16(bytes, &user_len) &&
-           take_span(bytes, user_len, &record->user) && (record->named || user_len == 0) &&
-           mqtt_utf8_valid(record->user);
+        return !record->named && !record->restricted;
+    if (!take_u16(bytes, &record->port) || !take_u16(bytes, &user_len) ||
+        !take_span(bytes, user_len, &record->user) || (!record->named && user_len > 0) ||
+        !mqtt_utf8_valid(record->user))
+        return false;
+    return !record->restricted ||
+           (take_u32(bytes, &topics_len) && take_span(bytes, topics_len, &record->topics) &&
+            topics_valid(record->topics));
 }
 
 int session_record_decode(struct span bytes, struct session_record *ret_record)

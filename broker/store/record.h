@@ -13,10 +13,12 @@ struct message;
 /* The head of a session; subscriptions and messages are records of their own. */
 struct session_record {
     struct span client_id;
-    bool owned;       /* it belongs to somebody in particular: */
-    bool named;       /* there is a user name, maybe an empty one */
-    struct span user; /* it */
-    uint16_t port;    /* of the listener through which he came; 0: a Unix socket */
+    bool owned;         /* it belongs to somebody in particular: */
+    bool named;         /* there is a user name, maybe an empty one */
+    struct span user;   /* it */
+    uint16_t port;      /* of the listener through which he came; 0: a Unix socket */
+    bool restricted;    /* by a token, which allows these topics alone: */
+    struct span topics; /* see session_topic_take() */
     uint64_t epoch;
     uint32_t expiry;      /* seconds after the connection ends; 0: only its will is kept */
     bool connected;       /* as of the last change: after a crash its time starts at the start */
@@ -31,6 +33,12 @@ struct subscription_record {
     uint32_t sub_id;    /* 0 none */
     uint8_t options;    /* MQTT_SUB_*: granted QoS, no local, … */
 };
+
+/* One topic filter after the other, each with what may be done there (1 read, 2 write, 3 both): its
+ * size, writing one (returns what is behind it), and taking the first one; false at the end. */
+size_t session_topic_size(struct span filter);
+uint8_t *session_topic_put(uint8_t *at, unsigned access, struct span filter);
+bool session_topic_take(struct span *topics, unsigned *ret_access, struct span *ret_filter);
 
 /* Encode into malloc'ed memory, which the caller owns; NULL: no memory. */
 uint8_t *session_record_encode(const struct session_record *record, size_t *ret_len);

@@ -190,3 +190,49 @@ def test_new_keys_are_read_and_old_ones_end_their_clients():
         fresh.ping()
         login(broker, old.token(), BAD_USER_NAME_OR_PASSWORD).close()
         fresh.close()
+
+
+@noctule_only
+@cases(how=(signal.SIGKILL, signal.SIGTERM))
+def test_topics_of_the_token_hold_over_a_restart(how):
+    """For what is queued while its client is away, and for a will that is sent meanwhile: both under
+    the token with which the session was begun, though nothing else restricts anybody here."""
+    issuer = Issuer("EdDSA")
+    topics = {"pub": ["%u/out"], "sub": ["%u/in"]}
+    kept = {"clean": False, "props": {"session_expiry_interval": 1000}}
+    with Broker("tcp", options=options(issuer)) as broker:
+        def client(name, **more):
+            one = wire.Client(broker.tcp, 5, name)
+            one.connect(password=issuer.token(**more.pop("claims", {})).encode(), **more)
+            return one
+        watcher = client("watcher", claims={"sub": "bob"}, **kept)
+        watcher.subscribe("#", qos=1)
+        watcher.close()
+        bound = client("bound", claims={"acl": topics}, **kept)
+        bound.subscribe("#", qos=1)
+        bound.disconnect()
+        wills = [client(f"will{number}", claims={"acl": topics}, **kept,
+                        will=wire.Will(topic, topic.encode(), 1,
+                                       props={"will_delay_interval": 1}))
+                 for number, topic in enumerate(("elsewhere", "alice/out"))]
+        broker.signal(how)
+        broker.wait_exit()
+        broker.start()
+        with client("writer", claims={"sub": "bob"}) as writer:
+            for topic in ("secret", "alice/in", "end"):
+                writer.publish(topic, topic, qos=1)
+        watcher = client("watcher", claims={"sub": "bob"}, **kept)
+        seen = sorted(message.payload for message in watcher.messages(4))
+        assert seen == [b"alice/in", b"alice/out", b"end", b"secret"], seen
+        broker.wait_log("The will of will0 is not sent")
+        watcher.expect_nothing()
+        # with the same token, and with one that allows more: what was not for it is gone
+        for claims in ({"acl": topics}, {"acl": {"all": ["#"]}}):
+            bound = client("bound", claims=claims, **kept)
+            if claims["acl"] is topics:
+                assert bound.message().payload == b"alice/in"
+            bound.expect_nothing()
+            bound.close()
+        watcher.close()
+        for one in wills:
+            one.close()

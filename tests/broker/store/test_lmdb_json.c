@@ -19,6 +19,12 @@ static void add_will(struct lmdb_fixture *f)
     size_t len;
     struct message *will = lmdb_message(f, "will", "\xff\xfe", TO(0));
     struct session_record record = { .client_id = span_str("wi\"ll\n"),
+                                     .owned = true,
+                                     .named = true,
+                                     .user = span_str("ann"),
+                                     .port = 8883,
+                                     .restricted = true,
+                                     .topics = span_of("\1\0\3a/#", 6),
                                      .epoch = UINT64_MAX - 1,
                                      .expiry = UINT32_MAX,
                                      .connected = true,

@@ -128,6 +128,8 @@ static struct session_record a_session(struct message *will)
                                     .named = true,
                                     .user = SPAN("ann"),
                                     .port = 8883,
+                                    .restricted = true,
+                                    .topics = SPAN("\1\0\3a/#\2\0\2%u"),
                                     .epoch = UINT64_C(0x0102030405060708),
                                     .expiry = UINT32_MAX,
                                     .connected = true,
@@ -149,6 +151,7 @@ static void test_session_record_keeps_all(void **state)
     assert_true(span_equal(again.client_id, record.client_id));
     assert_true(again.owned && again.named && again.port == 8883);
     assert_true(span_equal(again.user, record.user));
+    assert_true(again.restricted && span_equal(again.topics, record.topics));
     assert_true(again.epoch == record.epoch && again.ends_at == record.ends_at);
     assert_int_equal(again.expiry, record.expiry);
     assert_true(again.connected);
@@ -166,12 +169,12 @@ static void test_session_record_without_a_will_has_none(void **state)
     (void)state;
     struct session_record record = a_session(NULL), again;
     record.connected = record.owned = false;
-    record.user = (struct span){ 0 };
+    record.user = record.topics = (struct span){ 0 };
     uint8_t *bytes = session_record_encode(&record, &len);
     assert_non_null(bytes);
     assert_int_equal(session_record_decode(span_of(bytes, len), &again), 0);
     assert_null(again.will);
-    assert_false(again.connected || again.owned || again.named);
+    assert_false(again.connected || again.owned || again.named || again.restricted);
     free(bytes);
 }
 
@@ -209,6 +212,43 @@ static void test_session_record_without_a_client_id_is_refused(void **state)
     uint8_t *bytes = session_record_encode(&record, &len);
     assert_non_null(bytes);
     assert_int_equal(session_record_decode(span_of(bytes, len), &again), -EBADMSG);
+    free(bytes);
+}
+
+static void test_session_record_with_topics_that_are_no_rules_is_refused(void **state)
+{
+    const struct span bad[] = {
+        SPAN("\0\0\1a"),            /* nothing may be done */
+        SPAN("\4\0\1a"),            /* more than read and write */
+        SPAN("\1\0\2a"),            /* cut */
+        SPAN("\1\0\1a\1"),          /* something behind */
+        SPAN("\1\0\0"),             /* no filter */
+        SPAN("\1\0\3a#b"),          /* none that is valid */
+        SPAN("\1\0\x0a$share/g/a"), /* of a group */
+    };
+    (void)state;
+    for (size_t i = 0; i < sizeof bad / sizeof *bad; i++) {
+        struct session_record record = a_session(NULL), again;
+        size_t len;
+        record.topics = bad[i];
+        uint8_t *bytes = session_record_encode(&record, &len);
+        assert_non_null(bytes);
+        if (session_record_decode(span_of(bytes, len), &again) != -EBADMSG)
+            fail_msg("row %zu is accepted", i);
+        free(bytes);
+    }
+}
+
+static void test_session_record_with_no_topic_at_all_stays_restricted(void **state)
+{
+    struct session_record record = a_session(NULL), again;
+    size_t len;
+    (void)state;
+    record.topics = SPAN("");
+    uint8_t *bytes = session_record_encode(&record, &len);
+    assert_non_null(bytes);
+    assert_int_equal(session_record_decode(span_of(bytes, len), &again), 0);
+    assert_true(again.restricted && again.topics.len == 0);
     free(bytes);
 }
 
@@ -285,6 +325,8 @@ int main(void)
         cmocka_unit_test(test_message_record_with_what_no_message_has_is_refused),
         cmocka_unit_test(test_session_record_keeps_all),
         cmocka_unit_test(test_session_record_without_a_will_has_none),
+        cmocka_unit_test(test_session_record_with_topics_that_are_no_rules_is_refused),
+        cmocka_unit_test(test_session_record_with_no_topic_at_all_stays_restricted),
         cmocka_unit_test(test_session_record_of_another_length_is_refused),
         cmocka_unit_test(test_session_record_without_a_client_id_is_refused),
         cmocka_unit_test(test_subscription_record_keeps_all),
