@@ -46,6 +46,8 @@ void memory_look(struct memory *memory)
     uint64_t limit = atomic_load_explicit(&memory->limit, memory_order_relaxed);
     uint64_t bytes = memory->used && limit ? memory->used() : 0;
     int level = MEMORY_PLENTY;
+    if (memory->used && limit && bytes == 0)
+        return; /* it cannot be told just now: that is no plenty */
     while (limit && level < MEMORY_OUT && bytes >= limit / SIXTEENTHS * levels[level + 1].from)
         level++;
     atomic_store_explicit(&memory->bytes, bytes, memory_order_relaxed);

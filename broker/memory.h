@@ -23,7 +23,7 @@ struct worker;
 
 enum memory_level { MEMORY_PLENTY, MEMORY_SHRINKING, MEMORY_TIGHT, MEMORY_OUT };
 
-typedef uint64_t memory_used_fn(void); /* bytes in use; any thread */
+typedef uint64_t memory_used_fn(void); /* bytes in use, 0: that cannot be told now; any thread */
 typedef void memory_trim_fn(void);     /* gives back what is free; may take milliseconds */
 
 /* (i) immutable, (a) atomic, (0) worker 0 */

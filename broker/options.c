@@ -522,7 +522,8 @@ const struct option option_table[] = {
 { .key = "crlfile", .type = OPT_FILE, LISTENER(crlfile),
   .example = "/etc/noctule/certs/ca.crl", .otherwise = "none",
   .help = "List of revoked client certificates, in PEM, one for each authority. Once it is past its "
-          "next update, no certificate is accepted." },
+          "next update, no certificate is accepted. Whoever is connected with a certificate that a "
+          "new list revokes is disconnected (0x98)." },
 { .key = "use_identity_as_username", .type = OPT_BOOL, LISTENER(use_identity_as_username),
   .preset = "false",
   .help = "Whether the common name (CN) of a client's certificate is its user name; it is asked for "

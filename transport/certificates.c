@@ -143,6 +143,15 @@ void certificates_reload(struct server *server, bool all)
 
 /* ---- the watch ------------------------------------------------------------------------------- */
 
+static void watch_folder(int fd, const char *folder)
+{
+    if (inotify_add_watch(fd, folder,
+                          IN_CLOSE_WRITE | IN_MOVED_TO | IN_CREATE | IN_ATTRIB | IN_DELETE |
+                              IN_ONLYDIR) < 0)
+        log_emit(LEVEL_INFORMATION, "Changes in %s are not noticed (%s); SIGHUP reads it again.",
+                 folder, strerror(errno));
+}
+
 /* Folders, not files: a file is mostly replaced by another one of its name. */
 static void watch_folder_of(int fd, const char *path)
 {
@@ -153,11 +162,7 @@ static void watch_folder_of(int fd, const char *path)
         return;
     memcpy(folder, slash ? path : ".", len);
     folder[len] = '\0';
-    if (inotify_add_watch(fd, folder,
-                          IN_CLOSE_WRITE | IN_MOVED_TO | IN_CREATE | IN_ATTRIB | IN_DELETE |
-                              IN_ONLYDIR) < 0)
-        log_emit(LEVEL_INFORMATION, "Changes in %s are not noticed (%s); SIGHUP reads it again.",
-                 folder, strerror(errno));
+    watch_folder(fd, folder);
 }
 
 /* The folder of the name, and of the file that it links to. */
@@ -182,6 +187,9 @@ static void watch_files(struct certificates *certificates, const struct config *
         watch_path(certificates->watch_fd, listener->keyfile);
         watch_path(certificates->watch_fd, listener->cafile);
         watch_path(certificates->watch_fd, listener->crlfile);
+        watch_path(certificates->watch_fd, listener->capath); /* it may be replaced as a whole */
+        if (listener->capath)
+            watch_folder(certificates->watch_fd, listener->capath);
     }
 }
 

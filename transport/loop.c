@@ -181,6 +181,7 @@ static void reload_tls(struct loop *loop)
         list_append(&loop->retired, &old->node);
     }
     config_unref(config);
+    peers_review(loop);
 }
 
 static void on_wake(uv_poll_t *poll, int status, int events)

@@ -354,6 +354,24 @@ bool peers_expire(struct loop *loop)
     return !list_empty(&loop->closing);
 }
 
+/* By what the files of its listener hold now, which may be more than at its handshake. */
+static bool is_revoked(const struct peer *peer)
+{
+    const struct tls_place *now = peer->loop->places[peer->listener->index];
+    return peer->place && now && now != peer->place &&
+           tls_is_revoked(lws_get_ssl(peer->wsi), now->material);
+}
+
+void peers_review(struct loop *loop)
+{
+    for (struct list *node = loop->peers.next; node != &loop->peers; node = node->next) {
+        struct peer *peer = CONTAINER_OF(node, struct peer, in_all);
+        if (peer->conn && peer->wsi && is_revoked(peer))
+            conn_close(peer->conn, MQTT_ADMINISTRATIVE_ACTION, "its certificate has been revoked",
+                       loop_now(loop));
+    }
+}
+
 void peers_drop_new(struct loop *loop)
 {
     struct list *next;
@@ -459,9 +477,20 @@ static char *identity_of(const struct peer *peer)
     return tls_identity(lws_get_ssl(peer->wsi), listener->use_subject_as_username);
 }
 
+static void refuse(struct peer *peer, const char *why)
+{
+    log_emit(LEVEL_NOTICE, "Refused %s: %s; client -, user -", peer->address, why);
+    blame(peer);
+}
+
 /* From here on it speaks MQTT. Returns false when it may not. */
 static bool start(struct peer *peer)
 {
+    if (is_revoked(peer)) { /* since its handshake */
+        refuse(peer, "its certificate has been revoked");
+        peer->shut = true;
+        return false;
+    }
     struct conn_origin origin = {
         .listener = peer_listener(peer),
         .address = span_str(peer->address),
@@ -575,12 +604,6 @@ static int on_event(struct lws *wsi, enum lws_callback_reasons reason, void *use
     case LWS_CALLBACK_CLOSED: on_closed(peer); return 0;
     default: return 0;
     }
-}
-
-static void refuse(struct peer *peer, const char *why)
-{
-    log_emit(LEVEL_NOTICE, "Refused %s: %s; client -, user -", peer->address, why);
-    blame(peer);
 }
 
 /* Whether the other end of the socket is a proxy whose word is taken. Through a Unix socket comes

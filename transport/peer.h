@@ -88,6 +88,8 @@ void peer_adopt(struct peer *peer);
 bool peers_care(struct loop *loop);
 /* Kills the closing peers that took too long; returns whether any is left. */
 bool peers_expire(struct loop *loop);
+/* After a reload: ends the connections of those whose certificate is revoked now. */
+void peers_review(struct loop *loop);
 /* Kills those that have not begun to speak MQTT. */
 void peers_drop_new(struct loop *loop);
 

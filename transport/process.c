@@ -157,7 +157,9 @@ uint64_t process_memory_used(void)
 {
     uint64_t bytes = data_pages() * (uint64_t)sysconf(_SC_PAGESIZE);
     struct mallinfo2 heap = mallinfo2();
-    return bytes > heap.fordblks ? bytes - heap.fordblks : 0;
+    if (bytes == 0)
+        return 0;
+    return bytes > heap.fordblks ? bytes - heap.fordblks : 1;
 }
 
 void process_memory_trim(void)

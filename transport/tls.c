@@ -15,6 +15,8 @@
 #include <string.h>
 #include <time.h>
 
+#include <dirent.h>
+#include <fcntl.h>
 #include <sys/stat.h>
 
 #include <openssl/err.h>
@@ -245,23 +247,40 @@ uint64_t tls_material_expires(const struct tls_material *material)
     return material->expires;
 }
 
+/* By which a file is told from what it was before; 0: there is none. */
+static uint64_t state_of(int folder, const char *path)
+{
+    struct stat status;
+    if (!path || fstatat(folder, path, &status, 0) != 0)
+        return 0;
+    const uint64_t facts[] = { (uint64_t)status.st_dev,          (uint64_t)status.st_ino,
+                               (uint64_t)status.st_size,         (uint64_t)status.st_mtim.tv_sec,
+                               (uint64_t)status.st_mtim.tv_nsec, status.st_mode };
+    return XXH3_64bits(facts, sizeof facts) | 1;
+}
+
+/* Of all that is in it, in whatever order it is found. */
+static uint64_t state_of_folder(const char *path)
+{
+    DIR *folder = path ? opendir(path) : NULL;
+    uint64_t sum = 0;
+    if (!folder)
+        return 0;
+    for (const struct dirent *entry; (entry = readdir(folder));)
+        sum += XXH3_64bits_withSeed(entry->d_name, strlen(entry->d_name),
+                                    state_of(dirfd(folder), entry->d_name));
+    closedir(folder);
+    return sum;
+}
+
 uint64_t tls_files_state(const struct listener_config *listener)
 {
-    const char *const paths[] = { listener->certfile, listener->keyfile, listener->cafile,
-                                  listener->capath, listener->crlfile };
-    uint64_t facts[sizeof paths / sizeof *paths][6] = { 0 };
-    for (size_t i = 0; i < sizeof paths / sizeof *paths; i++) {
-        struct stat status;
-        if (!paths[i] || stat(paths[i], &status) != 0)
-            continue;
-        facts[i][0] = (uint64_t)status.st_dev;
-        facts[i][1] = (uint64_t)status.st_ino;
-        facts[i][2] = (uint64_t)status.st_size;
-        facts[i][3] = (uint64_t)status.st_mtim.tv_sec;
-        facts[i][4] = (uint64_t)status.st_mtim.tv_nsec;
-        facts[i][5] = status.st_mode;
-    }
-    return XXH3_64bits(facts, sizeof facts);
+    const uint64_t states[] = {
+        state_of(AT_FDCWD, listener->certfile), state_of(AT_FDCWD, listener->keyfile),
+        state_of(AT_FDCWD, listener->cafile),   state_of(AT_FDCWD, listener->capath),
+        state_of_folder(listener->capath),      state_of(AT_FDCWD, listener->crlfile),
+    };
+    return XXH3_64bits(states, sizeof states);
 }
 
 /* A key of each loop's own: OpenSSL locks what threads share. */
@@ -392,4 +411,30 @@ char *tls_identity(const void *ssl, bool subject)
     char *identity = subject ? whole_subject(name) : common_name(name);
     ERR_clear_error();
     return identity;
+}
+
+/* Looked up, not verified anew: that was done in the handshake, and a list that is not its issuer's
+ * own would have let in nobody. */
+static bool is_listed(X509_STORE_CTX *lookup, X509 *certificate)
+{
+    bool listed = false;
+    STACK_OF(X509_CRL) *lists = X509_STORE_CTX_get1_crls(lookup, X509_get_issuer_name(certificate));
+    for (int i = 0; i < sk_X509_CRL_num(lists); i++) {
+        X509_REVOKED *entry;
+        listed |= X509_CRL_get0_by_cert(sk_X509_CRL_value(lists, i), &entry, certificate) == 1;
+    }
+    sk_X509_CRL_pop_free(lists, X509_CRL_free);
+    return listed;
+}
+
+bool tls_is_revoked(const void *ssl, const struct tls_material *material)
+{
+    X509_STORE *store = SSL_CTX_get_cert_store(material->context);
+    X509 *certificate = ssl ? SSL_get0_peer_certificate(ssl) : NULL;
+    X509_STORE_CTX *lookup = certificate ? X509_STORE_CTX_new() : NULL;
+    bool revoked = lookup && X509_STORE_CTX_init(lookup, store, NULL, NULL) == 1 &&
+                   is_listed(lookup, certificate);
+    X509_STORE_CTX_free(lookup);
+    ERR_clear_error();
+    return revoked;
 }

@@ -51,6 +51,9 @@ int tls_vhost_setup(void *context, struct tls_vhost *vhost);
  * freed; NULL: it has none that could be a user name. */
 char *tls_identity(const void *ssl, bool subject);
 
+/* Whether the client's certificate stands in a revocation list of these files. */
+bool tls_is_revoked(const void *ssl, const struct tls_material *material);
+
 /* Whether the handshake is done; NULL is none. */
 bool tls_is_established(const void *ssl);
 

@@ -110,7 +110,8 @@ bool pool_remembers(struct pool *pool, struct login *login)
     if (!login->tagged)
         login->tagged = remembered_tag(pool->remembered, login_user(login), login->stored,
                                        login_password(login), login->tag);
-    return login->known && login->tagged && remembered_has(pool->remembered, login->tag);
+    bool found = login->tagged && remembered_has(pool->remembered, login->tag);
+    return found && login->known; /* who is not known has cost the same by then */
 }
 
 static void decide(struct pool *pool, struct login *login)

@@ -66,7 +66,7 @@ static void test_levels_follow_what_is_in_use(void **state)
         enum memory_level level;
     } rows[] = { { 11, MEMORY_PLENTY }, { 12, MEMORY_SHRINKING }, { 13, MEMORY_SHRINKING },
                  { 14, MEMORY_TIGHT },  { 15, MEMORY_OUT },       { 40, MEMORY_OUT },
-                 { 0, MEMORY_PLENTY } };
+                 { 1, MEMORY_PLENTY } };
     struct fixture f;
     (void)state;
     set_up(&f, LIMIT);
@@ -74,6 +74,19 @@ static void test_levels_follow_what_is_in_use(void **state)
         use(&f, rows[i].sixteenths);
         assert_int_equal(broker_memory_level(f.world.broker), rows[i].level);
     }
+    tear_down(&f);
+}
+
+static void test_what_cannot_be_told_is_no_plenty(void **state)
+{
+    struct fixture f;
+    (void)state;
+    set_up(&f, LIMIT);
+    use(&f, 15);
+    use(&f, 0); /* /proc cannot be read, say without descriptors */
+    assert_int_equal(broker_memory_level(f.world.broker), MEMORY_OUT);
+    use(&f, 1);
+    assert_int_equal(broker_memory_level(f.world.broker), MEMORY_PLENTY);
     tear_down(&f);
 }
 
@@ -244,6 +257,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_levels_follow_what_is_in_use),
+        cmocka_unit_test(test_what_cannot_be_told_is_no_plenty),
         cmocka_unit_test(test_without_a_limit_there_is_always_plenty),
         cmocka_unit_test(test_what_a_flood_left_behind_is_trimmed_once_a_second),
         cmocka_unit_test(test_bytes_that_arrive_make_it_look_without_waiting_for_the_clock),

@@ -277,8 +277,8 @@ RULES = {
         "access:publish_is_decided"),
     "a will is asked about": unit(
         "broker/will.c",
-        "worker->guarded && !access_may(",
-        "false && !access_may(",
+        "    if (!access_may(worker, session, ACL_WRITE, message_topic(will))) {",
+        "    if (0) {",
         "access:will"),
     "a message is asked about where its filter must be": unit(
         "broker/router.c",
@@ -403,6 +403,27 @@ RULES = {
         "    size_t taken = (status == PROXY_DONE ? header.len : all) - waiting->len;",
         "    size_t taken = all - waiting->len;",
         "proxy.header_in_pieces-1"),
+
+    "a client whose certificate is revoked is disconnected": end_to_end(
+        "transport/loop.c",
+        "    peers_review(loop);\n",
+        "",
+        "certificates.client_whose_certificate_is_revoked_is_disconnected_and_nobody_else-tcp-file"),
+    "what is in a folder of authorities is looked at": end_to_end(
+        "transport/certificates.c",
+        "            watch_folder(certificates->watch_fd, listener->capath);",
+        "            (void)0;",
+        "certificates.folder_of_authorities_is_watched"),
+    "a session keeps what its token allows": end_to_end(
+        "broker/auth/access.c",
+        "    record->restricted = principal->own != NULL;\n    if (principal->own)",
+        "    if (0)",
+        "tokens.topics_of_the_token_hold_over_a_restart-9"),
+    "memory that cannot be told is no plenty": unit(
+        "broker/memory.c",
+        "        return; /* it cannot be told just now: that is no plenty */",
+        "        (void)0;",
+        "memory:cannot_be_told"),
 
     # ---- quotas -----------------------------------------------------------------------------------
     "who sends too fast is left unread": unit(

@@ -10,6 +10,8 @@ import harness
 import wire
 from harness import Broker, cases, certificates, noctule_only, run, wait_until
 
+ADMINISTRATIVE_ACTION = 0x98
+
 
 class Authority:
     """A CA of the test's own, whose files may be replaced."""
@@ -205,7 +207,69 @@ def test_revoked_certificate_does_not_resume_a_session(version, how):
                    "the session to be refused")
 
 
+@noctule_only
+@cases(kind=("tcp", "ws"), how=("SIGHUP", "file"))
+def test_client_whose_certificate_is_revoked_is_disconnected_and_nobody_else(kind, how):
+    """Also one that has shown its certificate and says nothing yet."""
+    authority = Authority()
+    authority.issue("good", "/CN=good")
+    authority.issue("lost", "/CN=lost")
+    with broker_with(authority, "require_certificate true",
+                     f"crlfile {authority.path('ca.crl')}", kind=kind) as broker:
+        good, lost = [[connect(broker, authority, name) for _ in range(4)] for name in ("good", "lost")]
+        silent = wire.Client(broker.addresses[0], 5, tls=authority.client("lost"))
+        authority.revoke("lost")
+        if how == "SIGHUP":
+            broker.signal(signal.SIGHUP)
+        for client in lost:
+            client.expect_disconnect(ADMINISTRATIVE_ACTION)
+        if kind == "tcp":
+            silent.send(wire.connect_packet("", 5))
+        assert not silent.expect_closed(), "it was answered"
+        broker.wait_log("its certificate has been revoked")
+        for client in good:
+            client.ping()
+            client.close()
+        connect(broker, authority, "good").close()
+        assert_refused(broker, authority, "lost")
+
+
 # ---- certificates that change ----
+
+
+@noctule_only
+def test_folder_of_authorities_is_watched():
+    """capath: an authority that comes is accepted, and one that goes is not any more."""
+    authority = Authority()
+    authority.issue("device", "/CN=device-1")
+    folder = authority.path("authorities")
+    os.mkdir(folder)
+    with open(authority.path("ca.crt"), encoding="utf-8") as file:
+        text = file.read()
+
+    def put(name, content):
+        with open(os.path.join(folder, "." + name), "w", encoding="utf-8") as file:
+            file.write(content)
+        os.rename(os.path.join(folder, "." + name), os.path.join(folder, name))
+
+    def lets_in():
+        try:
+            connect(broker, authority, "device").close()
+            return True
+        except REFUSED:
+            return False
+    name = run("openssl", "x509", "-hash", "-noout", "-in", authority.path("ca.crt")).stdout.strip()
+    lines = [f"capath {folder}", "require_certificate true"]
+    options = "\n".join(authority.options(*lines).split("\n")[1:])  # without cafile
+    broker = Broker("tcp", listener_options=options)
+    broker.addresses[0].kind = "tls"
+    with broker:
+        assert not lets_in()
+        put(name + ".0", text)
+        broker.wait_log("has read its certificate, key and authorities again")
+        wait_until(lets_in, "the authority that is new")
+        os.unlink(os.path.join(folder, name + ".0"))
+        wait_until(lambda: not lets_in(), "the authority that has gone")
 
 
 def serial(broker, authority):
