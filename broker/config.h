@@ -68,6 +68,7 @@ struct listener_config {
     bool use_username_as_clientid;
 
     uint32_t max_connections;          /* 0: no limit of its own */
+    uint32_t handshake_rate;           /* TLS handshakes a second, 0: no limit */
     uint32_t accept_protocol_versions; /* OR of enum protocol_versions */
     uint8_t max_qos;                   /* 0..2 */
     uint16_t max_topic_alias;          /* aliases a client may set; 0: none */

@@ -535,6 +535,12 @@ const struct option option_table[] = {
 { .key = "tls_version", .type = OPT_CHOICE, LISTENER(tls_version),
   .words = tls_versions, .preset = "tlsv1.2",
   .help = "Smallest version of TLS that is spoken: tlsv1.2 or tlsv1.3." },
+{ .key = "handshake_rate", .type = OPT_COUNT, LISTENER(handshake_rate),
+  .max = 1000000, .preset = "0", .no_limit = true, .live = true,
+  .help = "TLS handshakes that may begin in a second; a tenth of that at once. Each costs as much as "
+          "thousands of messages, so that a flood of them would slow down everybody: those beyond "
+          "wait until it is their turn, and cost nothing meanwhile. Whoever is refused by accept_rate "
+          "or max_connections_per_ip does not count. 0 is no limit." },
 { .key = "ciphers", .type = OPT_TEXT, LISTENER(ciphers),
   .max = 4000, .example = "ECDHE+AESGCM:ECDHE+CHACHA20", .otherwise = "those of OpenSSL",
   .help = "Cipher suites for TLS 1.2, as \"openssl ciphers\" writes them." },

@@ -28,6 +28,7 @@
 
 #define ACCEPT_BURST  64
 #define PAUSE_TIME    100
+#define REFILL_TIME   10
 #define REFUSED_EVERY 10000
 
 static int open_spare(void)
@@ -116,7 +117,8 @@ static bool has_room(struct acceptor *acceptor, struct listener *listener,
     return true;
 }
 
-static void admit(struct acceptor *acceptor, struct listener *listener, int fd,
+/* Returns whether it came in. */
+static bool admit(struct acceptor *acceptor, struct listener *listener, int fd,
                   const struct sockaddr *address, bool guarded)
 {
     struct config *config = acceptor->server->config;
@@ -125,19 +127,20 @@ static void admit(struct acceptor *acceptor, struct listener *listener, int fd,
     if (!text || (guarded && !pass_gate(acceptor, address, text, &gate))) {
         free(text);
         close(fd);
-        return;
+        return false;
     }
     struct loop *loop = least_loaded(acceptor);
     struct peer *peer = peer_new(fd, text, loop, listener, config);
     if (!peer) {
         gate_leave(&acceptor->server->gate, gate);
-        return;
+        return false;
     }
     peer->gate = gate;
     if (loop->index == 0)
         peer_adopt(peer);
     else
         loop_post(loop, peer);
+    return true;
 }
 
 void acceptor_admit(struct acceptor *acceptor, struct listener *listener, int fd,
@@ -145,7 +148,7 @@ void acceptor_admit(struct acceptor *acceptor, struct listener *listener, int fd
 {
     struct config *config = acceptor->server->config;
     if (has_room(acceptor, listener, &config->listeners[listener->index]))
-        admit(acceptor, listener, fd, (const struct sockaddr *)address, known);
+        (void)admit(acceptor, listener, fd, (const struct sockaddr *)address, known);
     else
         close(fd);
 }
@@ -163,18 +166,20 @@ static bool is_trusted_proxy(const struct config *config, const struct sockaddr_
     return networks_have(&config->proxies, &from);
 }
 
-static void receive_proxy(struct acceptor *acceptor, struct listener *listener, int fd,
+/* Returns whether it may speak. */
+static bool receive_proxy(struct acceptor *acceptor, struct listener *listener, int fd,
                           const struct sockaddr_storage *address)
 {
     if (is_trusted_proxy(acceptor->server->config, address)) {
         waiting_room_enter(&acceptor->waiting, listener, fd, address);
-        return;
+        return true;
     }
     char *text = listener_peer_address((const struct sockaddr *)address);
     log_emit(LEVEL_NOTICE, "Refused %s: it is none of trusted_proxies; client -, user -",
              text ? text : "?");
     free(text);
     close(fd);
+    return false;
 }
 
 static void take(struct acceptor *acceptor, struct listener *listener, int fd,
@@ -189,15 +194,65 @@ static void take(struct acceptor *acceptor, struct listener *listener, int fd,
     int on = 1;
     if (config->set_tcp_nodelay && !listener->unix_socket)
         (void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof on);
-    if (here->enable_proxy_protocol)
-        receive_proxy(acceptor, listener, fd, address);
-    else
-        admit(acceptor, listener, fd, (const struct sockaddr *)address, true);
+    if (here->enable_proxy_protocol
+            ? receive_proxy(acceptor, listener, fd, address)
+            : admit(acceptor, listener, fd, (const struct sockaddr *)address, true))
+        handshakes_begin(&listener->handshakes); /* who was refused has cost none */
+}
+
+/* ---- the handshake budget -------------------------------------------------------------------- */
+
+static const struct listener_config *config_of(const struct acceptor_socket *socket)
+{
+    return &socket->acceptor->server->config->listeners[socket->listener->index];
+}
+
+static bool has_credit(struct acceptor_socket *socket)
+{
+    const struct listener_config *config = config_of(socket);
+    return !config->certfile ||
+           handshakes_may_begin(&socket->listener->handshakes, config->handshake_rate,
+                                loop_now(&socket->acceptor->server->loops[0]));
+}
+
+static void on_readable(uv_poll_t *poll, int status, int events);
+
+static void on_refill(uv_timer_t *timer)
+{
+    struct acceptor *acceptor = timer->data;
+    bool any = false;
+    for (size_t i = 0; i < acceptor->socket_count; i++) {
+        struct acceptor_socket *socket = &acceptor->sockets[i];
+        if (socket->held && acceptor->open && has_credit(socket)) {
+            socket->held = false;
+            uv_poll_start(&socket->poll, UV_READABLE, on_readable);
+        }
+        any |= socket->held;
+    }
+    if (!any)
+        uv_timer_stop(timer);
+}
+
+static void hold(struct acceptor_socket *socket)
+{
+    struct acceptor *acceptor = socket->acceptor;
+    uint64_t now = loop_now(&acceptor->server->loops[0]);
+    char name[256];
+    socket->held = true;
+    uv_poll_stop(&socket->poll);
+    if (!uv_is_active((uv_handle_t *)&acceptor->refill))
+        uv_timer_start(&acceptor->refill, on_refill, REFILL_TIME, REFILL_TIME);
+    if (acceptor->held_said && now - acceptor->held_said < REFUSED_EVERY)
+        return;
+    acceptor->held_said = now;
+    log_emit(LEVEL_WARNING,
+             "New connections on %s wait: there are more than %u TLS handshakes a second "
+             "(handshake_rate).",
+             listener_name(config_of(socket), name, sizeof name),
+             (unsigned)config_of(socket)->handshake_rate);
 }
 
 /* ---- no descriptors -------------------------------------------------------------------------- */
-
-static void on_readable(uv_poll_t *poll, int status, int events);
 
 static void pause_all(struct acceptor *acceptor)
 {
@@ -210,8 +265,10 @@ static void on_resume(uv_timer_t *timer)
     struct acceptor *acceptor = timer->data;
     if (!acceptor->open)
         return;
-    for (size_t i = 0; i < acceptor->socket_count; i++)
-        uv_poll_start(&acceptor->sockets[i].poll, UV_READABLE, on_readable);
+    for (size_t i = 0; i < acceptor->socket_count; i++) {
+        if (!acceptor->sockets[i].held)
+            uv_poll_start(&acceptor->sockets[i].poll, UV_READABLE, on_readable);
+    }
 }
 
 static void exhausted(struct acceptor *acceptor, int fd, int error)
@@ -269,7 +326,12 @@ static void on_readable(uv_poll_t *poll, int status, int events)
     (void)status;
     (void)events;
     struct acceptor_socket *socket = poll->data;
-    for (int i = 0; i < ACCEPT_BURST && accept_one(socket); i++) {
+    for (int i = 0; i < ACCEPT_BURST; i++) {
+        bool may = has_credit(socket);
+        if (!may && i == 0) /* somebody is there, else this would not be called */
+            hold(socket);
+        if (!may || !accept_one(socket))
+            return;
     }
 }
 
@@ -282,9 +344,10 @@ enum err acceptor_open(struct acceptor *acceptor, struct server *server, uint64_
     *acceptor = (struct acceptor){ .server = server, .connections = connections, .open = true };
     acceptor->spare = open_spare();
     acceptor->sockets = calloc(count, sizeof *acceptor->sockets);
-    if (!acceptor->sockets || uv_timer_init(uv, &acceptor->resume) != 0)
+    if (!acceptor->sockets || uv_timer_init(uv, &acceptor->resume) != 0 ||
+        uv_timer_init(uv, &acceptor->refill) != 0)
         return ERR_NO_MEMORY;
-    acceptor->resume.data = acceptor;
+    acceptor->resume.data = acceptor->refill.data = acceptor;
     if (waiting_room_init(&acceptor->waiting, acceptor, uv) != 0)
         return ERR_NO_MEMORY;
     for (size_t i = 0; i < server->listener_count; i++) {
@@ -315,6 +378,8 @@ void acceptor_close(struct acceptor *acceptor)
     waiting_room_close(&acceptor->waiting);
     uv_timer_stop(&acceptor->resume);
     uv_close((uv_handle_t *)&acceptor->resume, NULL);
+    uv_timer_stop(&acceptor->refill);
+    uv_close((uv_handle_t *)&acceptor->refill, NULL);
     for (size_t i = 0; i < acceptor->server->listener_count; i++)
         listener_close(&acceptor->server->listeners[i]);
 }

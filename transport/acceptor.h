@@ -20,6 +20,7 @@ struct acceptor_socket {
     struct acceptor *acceptor;
     struct listener *listener;
     int fd;
+    bool held; /* nobody is taken from it until there is credit for a handshake */
 };
 
 struct acceptor {
@@ -28,11 +29,13 @@ struct acceptor {
     size_t socket_count;
     struct waiting_room waiting; /* connections of proxies */
     uv_timer_t resume;           /* ends a pause */
+    uv_timer_t refill;           /* looks for credit while a socket is held */
     int spare;                   /* a descriptor kept for when there is none; -1: not even that */
     uint64_t connections;        /* all listeners together, at most */
     unsigned next_loop;          /* where the search for the least loaded begins */
     bool exhausted;              /* no descriptors: said once until it is over */
     bool open;
+    uint64_t held_said;    /* when it was last said that handshakes wait */
     uint64_t refused_said; /* when it was last said that a limit is reached */
     uint64_t refused;      /* since then */
 };

@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "broker/err.h"
+#include "transport/handshakes.h"
 
 struct listener_config;
 
@@ -24,6 +25,7 @@ struct listener {
     size_t socket_count; /* 0: closed */
     char *unix_path;     /* to be removed at the end */
     atomic_uint connections;
+    struct handshakes handshakes; /* main thread: those that may begin, with TLS */
 };
 
 /* Binds and listens. `why` says for the operator what failed and what to do. */

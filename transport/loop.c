@@ -307,6 +307,7 @@ enum err loop_init(struct loop *loop, struct server *server, unsigned index,
     *loop = (struct loop){ .server = server, .index = index, .wake_fd = -1, .tick_at = UINT64_MAX };
     loop->wall_base = server->wall_base;
     list_init(&loop->fresh);
+    list_init(&loop->certified);
     list_init(&loop->queue);
     list_init(&loop->care);
     list_init(&loop->closing);

@@ -76,9 +76,10 @@ struct loop {
     atomic_bool asked;       /* (a) the supervisor waits for a turn, see supervisor.c */
     atomic_uint peers_count; /* (a) connections that are on this loop or on their way to it */
 
-    struct list fresh;   /* (o) peers that have not begun to speak MQTT */
-    struct list care;    /* (o) to be looked at at the end of the turn */
-    struct list closing; /* (o) closed by the broker, not yet gone */
+    struct list fresh;     /* (o) peers that have not begun to speak MQTT */
+    struct list certified; /* (o) peers that have, and had to show a certificate */
+    struct list care;      /* (o) to be looked at at the end of the turn */
+    struct list closing;   /* (o) closed by the broker, not yet gone */
 
     pthread_mutex_t queue_lock; /* a leaf: nothing else is locked under it */
     struct list queue;          /* (L) peers that were handed over, not yet adopted */

@@ -364,8 +364,10 @@ static bool is_revoked(const struct peer *peer)
 
 void peers_review(struct loop *loop)
 {
-    for (struct list *node = loop->peers.next; node != &loop->peers; node = node->next) {
-        struct peer *peer = CONTAINER_OF(node, struct peer, in_all);
+    struct list *next;
+    for (struct list *node = loop->certified.next; node != &loop->certified; node = next) {
+        next = node->next;
+        struct peer *peer = CONTAINER_OF(node, struct peer, place_in_life);
         if (peer->conn && peer->wsi && is_revoked(peer))
             conn_close(peer->conn, MQTT_ADMINISTRATIVE_ACTION, "its certificate has been revoked",
                        loop_now(loop));
@@ -506,6 +508,8 @@ static bool start(struct peer *peer)
         return false;
     free(peer->address);
     peer->address = NULL;
+    if (peer->tls && peer_listener(peer)->require_certificate)
+        list_append(&peer->loop->certified, &peer->place_in_life);
     return true;
 }
 

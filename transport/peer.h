@@ -46,8 +46,8 @@ struct peer {
     const char *why; /* a literal: before it speaks MQTT, what TLS said last; then how it ended;
                         NULL: it was closed, by the other side */
 
-    struct list place_in_life; /* the loop's list of those that have been handed over, are new, or
-                                  are being closed */
+    struct list place_in_life; /* the loop's list of those that have been handed over, are new, have
+                                  shown a certificate, or are being closed */
     struct list in_care;       /* loop->care */
 
     uint64_t deadline;      /* while it is being closed */

@@ -2,9 +2,9 @@
 /* See token_rules.h. Owns nothing. */
 #include "broker/auth/token_rules.h"
 
+#include "broker/alloc.h"
 #include "broker/auth/acl.h"
 #include "broker/auth/jwt.h"
-#include "broker/err.h"
 #include "broker/store/record.h"
 
 #include <stdlib.h>
@@ -21,8 +21,7 @@ struct acl *token_rules_of(const struct jwt_claims *claims)
         return NULL;
     for (size_t i = 0; i < claims->filter_count; i++)
         len += session_topic_size(span_str(claims->filters[i].filter));
-    uint8_t *bytes = malloc(len + 1), *at = bytes; /* never an empty allocation */
-    CHECK(bytes);
+    uint8_t *bytes = must_have(malloc(len + 1)), *at = bytes; /* never an empty allocation */
     for (size_t i = 0; i < claims->filter_count; i++)
         at = session_topic_put(at, access_of(claims->filters[i].access),
                                span_str(claims->filters[i].filter));
@@ -48,8 +47,7 @@ uint8_t *token_rules_write(const struct acl *rules, size_t *ret_len)
 {
     size_t len = 0;
     acl_patterns(rules, measure, &len);
-    uint8_t *bytes = malloc(len + 1), *at = bytes;
-    CHECK(bytes); /* bounded by what a token may hold */
+    uint8_t *bytes = must_have(malloc(len + 1)), *at = bytes; /* bounded: a token is */
     acl_patterns(rules, put, &at);
     *ret_len = len;
     return bytes;

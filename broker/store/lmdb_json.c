@@ -65,8 +65,7 @@ static void meta_to(json_t *object, const struct walk_row *row)
 /* Whose rules hold for it. */
 static json_t *owner_to(const struct session_record *record)
 {
-    json_t *owner = json_object();
-    CHECK(owner);
+    json_t *owner = must_have(json_object());
     set_number(owner, "port", record->port);
     if (record->named)
         set_bytes(owner, "user", record->user);

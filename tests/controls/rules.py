@@ -425,6 +425,17 @@ RULES = {
         "        (void)0;",
         "memory:cannot_be_told"),
 
+    "handshakes beyond the budget wait": end_to_end(
+        "transport/acceptor.c",
+        "        bool may = has_credit(socket);",
+        "        bool may = true || has_credit(socket);",
+        "strangers.more_handshakes_than_the_budget_wait_and_hold_up_nobody_else-tls-True"),
+    "who is refused takes no handshake from the budget": end_to_end(
+        "transport/acceptor.c",
+        "        handshakes_begin(&listener->handshakes); /* who was refused has cost none */",
+        "        (void)0;\n    handshakes_begin(&listener->handshakes);",
+        "strangers.who_is_refused_by_his_address_takes_no_handshake_from_the_budget"),
+
     # ---- quotas -----------------------------------------------------------------------------------
     "who sends too fast is left unread": unit(
         "broker/conn.c",

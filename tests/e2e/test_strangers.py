@@ -2,11 +2,13 @@
 """What connections may cost before they are let in: limits by address, deadlines, bans, and the
 lines in the log that fail2ban reads. Each limit is tried without it as well."""
 
+import concurrent.futures
 import configparser
 import os
 import re
 import select
 import socket
+import time
 
 import harness
 import wire
@@ -107,6 +109,54 @@ def test_crowd_that_is_not_let_in(kind, limited):
         close_all(sockets)
         wait_until(lambda: lets_in(address), "a place once they have gone")
         for client in clients:
+            client.close()
+
+
+@noctule_only
+@cases(kind=("tls", "wss"), limited=(True, False))
+def test_more_handshakes_than_the_budget_wait_and_hold_up_nobody_else(kind, limited):
+    """All are let in, one after the other."""
+    count, rate = 60, 20
+    with Broker(kind, "tcp", workers=2,
+                listener_options=f"handshake_rate {rate}" if limited else "") as broker:
+        here = wire.connected(broker.tcp)
+        begun = time.monotonic()
+        with concurrent.futures.ThreadPoolExecutor(count) as pool:
+            waiting = [pool.submit(wire.connected, broker.addresses[0]) for _ in range(count)]
+            pings = 0
+            while not all(one.done() for one in waiting):
+                here.ping()
+                pings += 1
+        took = time.monotonic() - begun
+        clients = [one.result() for one in waiting]
+        if limited:  # a tenth of a second's worth begins at once
+            assert took >= (count - rate / 10) / rate - 1.2, took
+            assert pings > 100, pings
+            assert broker.log().count("(handshake_rate)") == 1
+        else:
+            assert took < (count / rate - 1.2) * harness.PATIENCE, took
+        for client in clients:
+            client.ping()
+            client.close()
+
+
+@noctule_only
+def test_who_is_refused_by_his_address_takes_no_handshake_from_the_budget():
+    """A hundred in turn would take ten seconds."""
+    with Broker("tls", options="max_connections_per_ip 3\n",
+                listener_options="handshake_rate 10") as broker:
+        wait_until(lambda: lets_in(broker.tls), "a free place")
+        clients = []
+        while len(clients) < 3:
+            try:
+                clients.append(wire.connected(broker.tls))
+            except (wire.Closed, OSError):
+                continue
+        sockets = crowd(broker.tls, 100)
+        wait_until(lambda: len(select.select(sockets, [], [], 0)[0]) == 100, "all to be refused", 5)
+        close_all(sockets)
+        for client in clients:
+            client.ping()
             client.close()
 
 
