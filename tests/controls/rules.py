@@ -112,7 +112,7 @@ RULES = {
         "0",
         "jwt:user_name"),
     "a token without topics allows none": unit(
-        "broker/auth/login.c",
+        "broker/auth/token_rules.c",
         "    if (!claims->has_filters)",
         "    if (!claims->filter_count)",
         "login:names_no_topic"),
