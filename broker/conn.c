@@ -167,6 +167,14 @@ static void log_end(const struct conn *conn, enum conn_end end, enum mqtt_reason
                  conn->address, why, reason, mqtt_reason_name(reason));
 }
 
+/* Given to the caller; NULL: there is none. */
+static struct partial *take_partial(struct conn *conn)
+{
+    struct partial *partial = conn->partial;
+    conn->partial = NULL;
+    return partial;
+}
+
 /* What a version 5 client is told; before CONNACK there is nothing that DISCONNECT could end. */
 static void say_goodbye(struct conn *conn, enum conn_end end, enum mqtt_reason reason)
 {
@@ -218,9 +226,7 @@ void conn_end(struct conn *conn, enum conn_end end, enum mqtt_reason reason, con
         STAT_ADD(&conn->worker->stats, clients_connected, -1);
     conn->counted = false;
     quota_forget(conn);
-    free(conn->partial);
-    conn->partial = NULL;
-    conn->partial_len = conn->partial_room = 0;
+    free(take_partial(conn));
     if (conn->lost)
         return;
     worker_ready(conn->worker, conn);
@@ -252,21 +258,22 @@ void conn_lost(struct conn *conn, const char *why, uint64_t now)
  * allocates nothing. */
 static bool keep(struct conn *conn, struct span bytes)
 {
-    size_t need = conn->partial_len + bytes.len;
-    if (need > conn->partial_room) {
-        size_t room = conn->partial_room ? conn->partial_room : PARTIAL_FIRST;
+    struct partial *partial = conn->partial;
+    size_t len = partial ? partial->len : 0, need = len + bytes.len;
+    if (!partial || need > partial->room) {
+        size_t room = partial ? partial->room : PARTIAL_FIRST;
         if (need > PARTIAL_TIGHT && memory_level(&conn->worker->broker->memory) >= MEMORY_TIGHT)
             return false;
         while (room < need) /* a large one moves no bytes when it grows, and need not be doubled */
             room += room < PARTIAL_STEP ? room : PARTIAL_STEP;
-        uint8_t *grown = realloc(conn->partial, room);
-        if (!grown)
+        partial = realloc(partial, sizeof *partial + room);
+        if (!partial)
             return false;
-        conn->partial = grown;
-        conn->partial_room = room;
+        partial->room = room;
+        conn->partial = partial;
     }
-    memcpy(conn->partial + conn->partial_len, bytes.data, bytes.len);
-    conn->partial_len = need;
+    memcpy(partial->bytes + len, bytes.data, bytes.len);
+    partial->len = need;
     return true;
 }
 
@@ -315,7 +322,7 @@ static size_t feed_partial(struct conn *conn, struct span bytes, uint64_t now)
     struct mqtt_frame frame;
     size_t taken = 0;
     for (;;) {
-        struct span have = span_of(conn->partial, conn->partial_len);
+        struct span have = partial_bytes(conn->partial);
         size_t want = 1; /* of an incomplete header */
         switch (mqtt_frame_parse(have, &frame)) {
         case MQTT_FRAME_BAD:
@@ -328,12 +335,10 @@ static size_t feed_partial(struct conn *conn, struct span bytes, uint64_t now)
             want = frame.header_len + frame.body_len - have.len;
             break;
         case MQTT_FRAME_WHOLE: {
-            uint8_t *packet = conn->partial;
-            conn->partial = NULL;
-            conn->partial_len = conn->partial_room = 0;
+            struct partial *packet = take_partial(conn);
             if (size_allowed(conn, &frame, now))
-                handle_packet(conn, &frame, span_of(packet + frame.header_len, frame.body_len),
-                              now);
+                handle_packet(conn, &frame,
+                              span_of(packet->bytes + frame.header_len, frame.body_len), now);
             free(packet);
             return taken;
         }
@@ -354,7 +359,7 @@ static void hold(struct conn *conn, struct span bytes, uint64_t now)
 {
     if (!keep(conn, bytes))
         conn_close(conn, MQTT_QUOTA_EXCEEDED, "no memory for what it sent", now);
-    else if (conn->partial_len > (conn->login ? HELD_STRANGER : HELD_MAX) && !conn->paused) {
+    else if (conn->partial->len > (conn->login ? HELD_STRANGER : HELD_MAX) && !conn->paused) {
         conn->paused = true;
         conn->link->ops->pause(conn->link, true);
     }
@@ -383,7 +388,7 @@ static struct span feed_whole(struct conn *conn, struct span rest, uint64_t now)
  * for [MQTT5-3.1.0-1]. */
 static bool begins_as_connect(struct conn *conn, struct span bytes, uint64_t now)
 {
-    if (conn->partial_len > 0 || bytes.data[0] == MQTT_CONNECT << 4)
+    if (conn->partial || bytes.data[0] == MQTT_CONNECT << 4)
         return true;
     conn_close(conn, MQTT_PROTOCOL_ERROR, "its first packet is not CONNECT", now);
     return false;
@@ -404,7 +409,7 @@ static void feed(struct conn *conn, struct span rest, uint64_t now)
                 conn_close(conn, MQTT_QUOTA_EXCEEDED, "no memory for what it sent", now);
             return;
         }
-        if (conn->partial_len == 0)
+        if (!conn->partial)
             rest = feed_whole(conn, rest, now);
         if (rest.len == 0 || conn->phase == CONN_CLOSED || conn->phase == CONN_CLAIMING)
             continue;
@@ -450,15 +455,12 @@ void conn_go_on(struct conn *conn, struct span bytes, uint64_t now)
 
 void conn_feed_held(struct conn *conn, uint64_t now)
 {
-    uint8_t *held = conn->partial;
-    size_t len = conn->partial_len;
-    conn->partial = NULL;
-    conn->partial_len = conn->partial_room = 0;
+    struct partial *held = take_partial(conn);
     if (conn->paused) {
         conn->paused = false;
         conn->link->ops->pause(conn->link, false);
     }
-    feed(conn, span_of(held, len), now);
+    feed(conn, partial_bytes(held), now);
     free(held);
     conn_watch_backlog(conn, now);
 }

@@ -138,7 +138,6 @@ static void publish_refused(struct conn *conn, const struct mqtt_publish *publis
 {
     char topic[LOG_QUOTE_MAX];
     STAT_ADD(&conn->worker->stats, publish_dropped, 1);
-    conn->session->refused++;
     if (reason == MQTT_NOT_AUTHORIZED) {
         STAT_ADD(&conn->worker->stats, publish_denied, 1);
         access_log_refusal(conn, ACL_WRITE, publish->topic);

@@ -441,7 +441,7 @@ static enum sent send_publish(struct conn *conn, const struct delivery *delivery
     return SENT;
 }
 
-static void count_drop(struct conn *conn, struct session *session, bool expired)
+static void count_drop(struct conn *conn, bool expired)
 {
     struct stats *stats = &conn->worker->stats;
     if (expired)
@@ -449,14 +449,13 @@ static void count_drop(struct conn *conn, struct session *session, bool expired)
     else
         STAT_ADD(stats, too_large_dropped, 1);
     STAT_ADD(stats, publish_dropped, 1);
-    session->dropped++;
 }
 
 /* A delivery that was not sent and never will be. */
 static void drop(struct conn *conn, struct session *session, struct delivery *delivery,
                  bool expired)
 {
-    count_drop(conn, session, expired);
+    count_drop(conn, expired);
     if (delivery->flags & DELIVERY_SHARED)
         group_credit(conn->worker, delivery->member, 1);
     durable_done(conn->worker, session->slot, delivery);
@@ -553,7 +552,7 @@ static enum progress send_again(struct conn *conn, struct session *session,
         return STOPPED;
     }
     if (sent == TOO_LARGE) {
-        count_drop(conn, session, expired);
+        count_drop(conn, expired);
         session_finish(conn->worker, session, entry, id);
         return CAUGHT_UP;
     }
@@ -717,7 +716,7 @@ size_t conn_drain(struct conn *conn, uint8_t *buf, size_t room, uint64_t now)
     if (!conn->unfinished && !conn->replies.sent && session && conn->connack_sent &&
         conn->phase == CONN_OPEN)
         drain_session(conn, session, &w, now);
-    if (session && session->tail.count)
+    if (session && session->pages)
         paging_want(conn->worker, session);
     if (session && session->members)
         group_report_room(conn->worker, session, conn->window);

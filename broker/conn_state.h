@@ -79,6 +79,17 @@ struct topic_alias {
     uint32_t len;
 };
 
+/* Bytes that wait for what comes behind them. */
+struct partial {
+    size_t len, room;
+    uint8_t bytes[];
+};
+
+static inline struct span partial_bytes(const struct partial *partial) /* NULL: none */
+{
+    return partial ? span_of(partial->bytes, partial->len) : span_of(NULL, 0);
+}
+
 /* A PUBLISH that was larger than the room: the rest of it. */
 struct unfinished {
     struct mqtt_delivery out; /* its views point into `message`, `ids` and `one_id` */
@@ -133,9 +144,8 @@ struct conn {
     uint32_t will_delay;                 /* seconds */
     uint32_t session_expiry;             /* seconds, as granted */
 
-    uint8_t *partial; /* the beginning of a packet, or in CONN_CLAIMING whatever arrived */
-    size_t partial_len, partial_room;
-    struct braked *braked; /* what follows, while a receiver must catch up; see brake.h */
+    struct partial *partial; /* the beginning of a packet, or in CONN_CLAIMING whatever arrived */
+    struct braked *braked;   /* what follows, while a receiver must catch up; see brake.h */
 
     struct reply_line replies;
     struct unfinished *unfinished;

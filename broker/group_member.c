@@ -339,8 +339,7 @@ void group_leave(struct worker *worker, struct membership *member)
 static uint32_t room_for(const struct membership *member, uint32_t window)
 {
     const struct session *session = member->session;
-    uint32_t others = session->inflight.count + session->queue.count + session->tail.count -
-                      member->taken;
+    uint32_t others = session->inflight.count + session_waiting(session) - member->taken;
     return others < window ? window - others : 0;
 }
 

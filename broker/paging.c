@@ -10,6 +10,8 @@
 #include "broker/durable.h"
 #include "broker/log.h"
 
+#include <stdlib.h>
+
 enum {
     SLICE = 256,      /* messages that are asked for at once */
     LOOK = 4 * SLICE, /* places that are looked at for them */
@@ -17,12 +19,24 @@ enum {
     SHORT_BYTES = 256 * 1024,
 };
 
+struct pages *paging_of(struct session *session)
+{
+    if (!session->pages)
+        session->pages = calloc(1, sizeof *session->pages);
+    if (session->pages)
+        session->pages->session = session;
+    return session->pages;
+}
+
 bool paging_push(struct session *session, const struct delivery *delivery)
 {
     struct delivery own = *delivery;
+    struct pages *pages = paging_of(session);
+    if (!pages)
+        return false;
     if (!(delivery->flags & DELIVERY_STORED))
-        return tail_push_held(&session->tail, delivery);
-    if (!tail_push(&session->tail, delivery->message->stored->sequence,
+        return tail_push_held(&pages->tail, delivery);
+    if (!tail_push(&pages->tail, delivery->message->stored->sequence,
                    message_size(delivery->message)))
         return false;
     delivery_unref(&own);
@@ -39,9 +53,10 @@ static bool is_short(const struct worker *worker, const struct session *session)
 
 void paging_want(struct worker *worker, struct session *session)
 {
-    if (session->tail.count && !session->fetch && !list_linked(&session->page_node) &&
+    struct pages *pages = session->pages;
+    if (session_tail(session) && !pages->fetch && !list_linked(&pages->node) &&
         is_short(worker, session))
-        list_append(&worker->paging, &session->page_node);
+        list_append(&worker->paging, &pages->node);
 }
 
 /* Into the queue; without memory it is dropped. */
@@ -57,16 +72,17 @@ static void put(struct worker *worker, struct session *session, struct delivery 
 /* What is in memory at the front of the tail need not be read. */
 static void put_held(struct worker *worker, struct session *session)
 {
+    struct tail *tail = &session->pages->tail;
     struct delivery delivery;
-    while (session->tail.count && is_short(worker, session) && tail_at(&session->tail, 0) == 0) {
-        (void)tail_pop(&session->tail, &delivery);
+    while (tail->count && is_short(worker, session) && tail_at(tail, 0) == 0) {
+        (void)tail_pop(tail, &delivery);
         put(worker, session, &delivery);
     }
 }
 
 static struct store_fetch *ask(struct session *session)
 {
-    const struct tail *tail = &session->tail;
+    const struct tail *tail = &session->pages->tail;
     struct store_fetch *fetch = store_fetch_new(tail->count < SLICE ? tail->count : SLICE);
     uint32_t count = 0;
     for (uint32_t place = 0; place < tail->count && place < LOOK && count < fetch->count; place++) {
@@ -85,26 +101,39 @@ void paging_work(struct worker *worker)
     struct store *store = worker->broker->store;
     struct list *node;
     while ((node = list_take(&worker->paging))) {
-        struct session *session = CONTAINER_OF(node, struct session, page_node);
-        if (!session->conn || session->fetch)
+        struct pages *pages = CONTAINER_OF(node, struct pages, node);
+        struct session *session = pages->session;
+        if (!session->conn || pages->fetch)
             continue;
         put_held(worker, session);
         if (session->queue.count)
             worker_ready(worker, session->conn);
-        if (session->tail.count == session->tail.held_count || !is_short(worker, session))
+        if (pages->tail.count == pages->tail.held_count || !is_short(worker, session))
             continue;
-        session->fetch = ask(session);
+        pages->fetch = ask(session);
         worker->fetches++;
-        store->ops->fetch(store, worker->index, session->fetch);
+        store->ops->fetch(store, worker->index, pages->fetch);
     }
 }
 
 void paging_forget(struct session *session)
 {
-    list_remove(&session->page_node);
-    if (session->fetch)
-        session->fetch->ctx = NULL;
-    session->fetch = NULL;
+    struct pages *pages = session->pages;
+    if (!pages)
+        return;
+    list_remove(&pages->node);
+    if (pages->fetch)
+        pages->fetch->ctx = NULL;
+    pages->fetch = NULL;
+}
+
+void paging_done(struct session *session)
+{
+    paging_forget(session);
+    if (session->pages)
+        tail_done(&session->pages->tail);
+    free(session->pages);
+    session->pages = NULL;
 }
 
 /* ---- taking ---- */
@@ -113,7 +142,7 @@ static struct delivery delivery_of(const struct session *session, struct message
 {
     const struct stored *stored = message->stored;
     struct delivery delivery = durable_delivery(message, &stored->receivers[0]);
-    if (delivery.qos == 1 && stored->sequence <= session->maybe_sent)
+    if (delivery.qos == 1 && stored->sequence <= session->pages->maybe_sent)
         delivery.flags |= DELIVERY_MAYBE_SENT;
     return delivery;
 }
@@ -121,7 +150,6 @@ static struct delivery delivery_of(const struct session *session, struct message
 /* Nothing can be done: it is counted, and not waited for. */
 static void lose(struct worker *worker, struct session *session, uint64_t sequence)
 {
-    session->dropped++;
     STAT_ADD(&worker->stats, publish_dropped, 1);
     STAT_ADD(&worker->stats, unreadable_dropped, 1);
     durable_done_number(worker, session->slot, sequence);
@@ -130,14 +158,15 @@ static void lose(struct worker *worker, struct session *session, uint64_t sequen
 /* Moves the tail up to this item into the queue. */
 static bool take_item(struct worker *worker, struct session *session, struct fetch_item *item)
 {
+    struct tail *tail = &session->pages->tail;
     struct delivery delivery;
     uint64_t sequence;
     do {
-        CHECK(session->tail.count);
-        uint32_t average = tail_average(&session->tail);
-        sequence = tail_pop(&session->tail, &delivery);
+        CHECK(tail->count);
+        uint32_t average = tail_average(tail);
+        sequence = tail_pop(tail, &delivery);
         if (sequence)
-            tail_weigh_off(&session->tail, item->message ? message_size(item->message) : average);
+            tail_weigh_off(tail, item->message ? message_size(item->message) : average);
         else
             put(worker, session, &delivery);
     } while (!sequence);
@@ -156,7 +185,7 @@ static void take(struct worker *worker, struct session *session, struct store_fe
 {
     uint32_t lost = 0;
     char name[LOG_QUOTE_MAX];
-    session->fetch = NULL;
+    session->pages->fetch = NULL;
     for (uint32_t i = 0; i < fetch->count; i++)
         lost += !take_item(worker, session, &fetch->items[i]);
     if (lost)
@@ -182,9 +211,9 @@ void paging_collect(struct worker *worker)
 
 bool paging_drop_first(struct worker *worker, struct session *session)
 {
-    struct tail *tail = &session->tail;
+    struct tail *tail = session_tail(session);
     struct delivery delivery;
-    if (tail->count == 0)
+    if (!tail)
         return false;
     uint64_t sequence = tail_pop(tail, &delivery);
     if (sequence) {

@@ -26,13 +26,15 @@ enum {
 static inline bool paging_takes(const struct worker *worker, const struct session *session,
                                 const struct delivery *delivery)
 {
-    if (session->tail.count)
+    if (session_tail(session))
         return !(delivery->flags & DELIVERY_SHARED);
     return session->queue.count >= worker->window_away && worker->pages &&
            (!session->conn || session->queue.count >= worker->window_slow) &&
            (delivery->flags & (DELIVERY_STORED | DELIVERY_SHARED)) == DELIVERY_STORED;
 }
 
+/* What waits behind the queue, made if there is none yet; NULL: no memory. */
+MUST_USE struct pages *paging_of(struct session *session);
 /* Takes the delivery over; false: no memory, not taken. */
 MUST_USE bool paging_push(struct session *session, const struct delivery *delivery);
 
@@ -42,6 +44,8 @@ void paging_want(struct worker *worker, struct session *session);
 void paging_work(struct worker *worker);
 /* Takes what the store has read. */
 void paging_collect(struct worker *worker);
+/* The session is freed, and what waits in memory with it. */
+void paging_done(struct session *session);
 /* Whatever is asked for is not wanted any more: it stays in the tail. */
 void paging_forget(struct session *session);
 /* The first one of the tail leaves for good, unread; false: there is none. */

@@ -100,7 +100,7 @@ static void hold(struct conn *conn, struct span bytes, uint64_t now)
 static size_t next_piece(const struct conn *conn, struct span bytes)
 {
     struct mqtt_frame frame;
-    struct span begun = span_of(conn->partial, conn->partial_len);
+    struct span begun = partial_bytes(conn->partial);
     enum mqtt_frame_status status = mqtt_frame_parse(begun.len ? begun : bytes, &frame);
     if (status == MQTT_FRAME_SHORT && begun.len)
         return 1; /* its length is not known yet */

@@ -16,6 +16,7 @@
 #include "broker/durable.h"
 #include "broker/group.h"
 #include "broker/log.h"
+#include "broker/paging.h"
 #include "broker/session.h"
 #include "mqtt/topic.h"
 
@@ -278,9 +279,12 @@ static bool take_outbound(void *ctx, const struct loaded_outbound *outbound)
 static bool give_number(struct session *session, const struct holder *holder,
                         const struct loaded_message *message, uint8_t qos)
 {
+    struct pages *pages = paging_of(session);
+    if (!pages)
+        return false;
     if (qos == 1 && holder->connected) /* it may have been sent in the last second */
-        session->maybe_sent = message->sequence;
-    return tail_push(&session->tail, message->sequence, message->size);
+        pages->maybe_sent = message->sequence;
+    return tail_push(&pages->tail, message->sequence, message->size);
 }
 
 static bool give_to_session(struct restore *restore, const struct holder *holder,

@@ -349,11 +349,12 @@ static size_t room_of(const struct worker *worker, const struct session *session
     const struct config *config = worker->config;
     const struct queue *queue = &session->queue;
     uint32_t limit = config->max_queued_messages ? config->max_queued_messages : PACE;
-    uint64_t waiting = (uint64_t)queue->count + session->tail.count;
+    const struct tail *tail = session_tail(session);
+    uint64_t waiting = session_waiting(session);
     if (waiting > limit / 2 ||
         (memory_level(&worker->broker->memory) != MEMORY_PLENTY && queue->count > 0) ||
         (config->max_queued_bytes &&
-         queue->bytes + session->tail.bytes > config->max_queued_bytes / 2))
+         queue->bytes + (tail ? tail->bytes : 0) > config->max_queued_bytes / 2))
         return 0;
     uint32_t room = limit - (uint32_t)waiting;
     return room < SLICE ? room : SLICE;

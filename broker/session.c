@@ -14,9 +14,19 @@
 #include "broker/durable.h"
 #include "broker/log.h"
 #include "broker/paging.h"
+#include "broker/takeover.h"
 #include "broker/will.h"
 
 #include <stdlib.h>
+
+enum { QOS2_FIRST = 8 };
+
+/* Identifiers of received QoS 2 messages. */
+struct qos2_ids {
+    uint32_t count, room;
+    uint32_t old; /* the first of them: not yet seen on this connection */
+    uint16_t at[];
+};
 
 static timer_fn session_timer;
 
@@ -31,21 +41,17 @@ struct session *session_new(struct worker *owner, struct span client_id, uint64_
     session->ends_at = UINT64_MAX;
     session->timer.fire = session_timer;
     list_init(&session->retained_jobs);
-    list_init(&session->claims);
     atomic_init(&session->owner, owner);
     return session;
 }
 
 void session_free(struct session *session)
 {
-    paging_forget(session);
+    paging_done(session);
     queue_done(&session->queue);
-    tail_done(&session->tail);
     inflight_done(&session->inflight);
     message_unref(session->will);
-    for (size_t i = 0; i < session->held.count; i++)
-        delivery_unref(&session->held.at[i]);
-    free(session->held.at);
+    takeover_forget(session);
     session_subscriptions_done(session);
     free(session->qos2_ids);
     principal_unref(session->principal);
@@ -57,7 +63,6 @@ void session_free(struct session *session)
 
 void session_drop(struct worker *worker, struct session *session, struct delivery *delivery)
 {
-    session->dropped++;
     STAT_ADD(&worker->stats, publish_dropped, 1);
     STAT_ADD(&worker->stats, queue_dropped, 1);
     if (delivery->flags & DELIVERY_SHARED)
@@ -128,7 +133,7 @@ void session_offer(struct worker *worker, struct session *session, struct delive
     }
     /* What came through a group was asked for (credit). */
     bool takes = delivery->flags & DELIVERY_SHARED ||
-                 worker_queue_takes(worker, &session->queue, &session->tail, delivery);
+                 worker_queue_takes(worker, &session->queue, session_tail(session), delivery);
     takes = takes && keep(worker, session, delivery);
     if (!takes)
         session_drop(worker, session, delivery);
@@ -165,7 +170,8 @@ void session_attach(struct session *session, struct conn *conn, uint64_t now)
     wheel_cancel(&session->timer);
     message_unref(session->will); /* back in time: the delayed will is not sent [MQTT5-3.1.3-9] */
     session->will = NULL;
-    session->qos2_old = session->qos2_count;
+    if (session->qos2_ids)
+        session->qos2_ids->old = session->qos2_ids->count;
     conn->session = session;
     access_become(worker, session, conn->principal);
     conn->principal = NULL;
@@ -180,8 +186,8 @@ static bool keep_window(struct worker *worker, struct session *session,
                         const struct delivery *delivery, bool beyond)
 {
     bool begins = beyond && worker->pages && delivery->flags & DELIVERY_STORED;
-    return begins || (beyond && session->tail.count) ? paging_push(session, delivery)
-                                                     : queue_push(&session->queue, delivery);
+    return begins || (beyond && session_tail(session)) ? paging_push(session, delivery)
+                                                       : queue_push(&session->queue, delivery);
 }
 
 /* Takes out of the queue what does not wait for the client to come back: QoS 0, and what other
@@ -189,10 +195,11 @@ static bool keep_window(struct worker *worker, struct session *session,
  * it comes behind all of this. */
 static void clear_queue(struct worker *worker, struct session *session, struct deliveries *shared)
 {
-    bool may_page = session->tail.count == 0 && session_kept_slot(session) != 0;
+    struct tail *tail = session_tail(session);
+    bool may_page = !tail && session_kept_slot(session) != 0;
     uint32_t kept = 0;
-    if (!worker->config->queue_qos0_messages)
-        tail_drop_qos0(&session->tail);
+    if (tail && !worker->config->queue_qos0_messages)
+        tail_drop_qos0(tail);
     for (uint32_t left = session->queue.count; left > 0; left--) {
         struct delivery delivery;
         if (!queue_pop(&session->queue, &delivery))
@@ -355,7 +362,7 @@ bool session_bury_some(struct worker *worker, struct session *session, uint32_t 
     }
     while (most > 0 && paging_drop_first(worker, session))
         most--;
-    return inflight->count > 0 || session->queue.count > 0 || session->tail.count > 0;
+    return inflight->count > 0 || session->queue.count > 0 || session_tail(session);
 }
 
 static void bury(struct fence *fence, uint64_t now)
@@ -433,57 +440,63 @@ void session_end(struct worker *worker, struct session *session, uint64_t now)
 
 /* ---- inbound QoS 2 ---- */
 
-static uint32_t qos2_find(const struct session *session, uint16_t id)
+/* `count` when it is not there. */
+static uint32_t qos2_find(const struct qos2_ids *ids, uint16_t id)
 {
-    for (uint32_t i = session->qos2_count; i > 0; i--) /* the newest is the likeliest */
-        if (session->qos2_ids[i - 1] == id)
+    for (uint32_t i = ids->count; i > 0; i--) /* the newest is the likeliest */
+        if (ids->at[i - 1] == id)
             return i - 1;
-    return UINT32_MAX;
+    return ids->count;
 }
 
 bool session_qos2_has(const struct session *session, uint16_t id)
 {
-    return qos2_find(session, id) != UINT32_MAX;
+    const struct qos2_ids *ids = session->qos2_ids;
+    return ids && qos2_find(ids, id) < ids->count;
 }
 
 bool session_qos2_add(struct session *session, uint16_t id)
 {
-    if (session->qos2_count == session->qos2_room) {
-        uint32_t room = session->qos2_room ? session->qos2_room * 2 : 8;
-        uint16_t *grown = realloc(session->qos2_ids, room * sizeof *grown);
-        if (!grown)
+    struct qos2_ids *ids = session->qos2_ids;
+    if (!ids || ids->count == ids->room) {
+        uint32_t room = ids ? ids->room * 2 : QOS2_FIRST;
+        ids = realloc(ids, sizeof *ids + room * sizeof *ids->at);
+        if (!ids)
             return false;
-        session->qos2_ids = grown;
-        session->qos2_room = room;
+        if (!session->qos2_ids)
+            *ids = (struct qos2_ids){ .count = 0 };
+        ids->room = room;
+        session->qos2_ids = ids;
     }
-    session->qos2_ids[session->qos2_count++] = id;
+    ids->at[ids->count++] = id;
     return true;
 }
 
 bool session_qos2_again(struct session *session, uint16_t id)
 {
-    uint32_t at = qos2_find(session, id);
-    if (at >= session->qos2_old)
+    struct qos2_ids *ids = session->qos2_ids;
+    uint32_t at = qos2_find(ids, id);
+    if (at >= ids->old)
         return false;
-    session->qos2_ids[at] = session->qos2_ids[--session->qos2_old];
-    session->qos2_ids[session->qos2_old] = id;
+    ids->at[at] = ids->at[--ids->old];
+    ids->at[ids->old] = id;
     return true;
 }
 
 bool session_qos2_remove(struct session *session, uint16_t id)
 {
-    uint32_t at = qos2_find(session, id);
-    if (at == UINT32_MAX)
+    struct qos2_ids *ids = session->qos2_ids;
+    uint32_t at = ids ? qos2_find(ids, id) : 0;
+    if (!ids || at == ids->count)
         return false;
-    if (at < session->qos2_old) { /* the last of the old ones moves up */
-        session->qos2_ids[at] = session->qos2_ids[--session->qos2_old];
-        at = session->qos2_old;
+    if (at < ids->old) { /* the last of the old ones moves up */
+        ids->at[at] = ids->at[--ids->old];
+        at = ids->old;
     }
-    session->qos2_ids[at] = session->qos2_ids[--session->qos2_count];
-    if (session->qos2_count == 0) {
-        free(session->qos2_ids);
+    ids->at[at] = ids->at[--ids->count];
+    if (ids->count == 0) {
+        free(ids);
         session->qos2_ids = NULL;
-        session->qos2_room = 0;
     }
     return true;
 }

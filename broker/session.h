@@ -15,7 +15,9 @@
 #include "broker/tail.h"
 #include "broker/wheel.h"
 
+struct claim;
 struct conn;
+struct qos2_ids;
 struct session_record;
 struct author;
 struct membership;
@@ -39,6 +41,15 @@ struct pace {
     bool brisk;            /* in the slice before */
 };
 
+/* What waits behind the queue and is read back from the store, see paging.h. */
+struct pages {
+    struct session *session;   /* whose it is */
+    struct tail tail;          /* in order, behind the queue */
+    struct list node;          /* in worker.paging */
+    struct store_fetch *fetch; /* what is being read; the store's; NULL: nothing */
+    uint64_t maybe_sent;       /* QoS 1 up to this sequence may have been sent before a crash */
+};
+
 /* Who may touch what: (i) immutable, (a) atomic, (T) the session table's lock, (o) the owner,
  * (n) the owner-to-be until the hand-over. */
 struct session {
@@ -52,34 +63,27 @@ struct session {
     enum session_phase phase; /* (o) */
     struct conn *conn;        /* (o) NULL: offline */
     uint64_t epoch;           /* (o) counts connections of this session */
-    uint32_t expiry;  /* (o) seconds after the connection ends; 0 with it; SESSION_NEVER_EXPIRES */
-    uint64_t ends_at; /* (o) milliseconds since 1970 while offline, UINT64_MAX never */
-    struct timer timer;        /* (o) for ends_at and the delayed will, whichever is first */
-    struct message *will;      /* (o) delayed, NULL none */
-    uint64_t will_at;          /* (o) */
-    uint32_t will_delay;       /* (o) seconds, as asked for */
-    bool changed;              /* (o) what the store keeps of it is not true any more */
-    bool taken_by_clean_start; /* (o) the connection ends for one that wants a new session */
+    uint32_t expiry; /* (o) seconds after the connection ends; 0 with it; SESSION_NEVER_EXPIRES */
+    uint32_t will_delay;         /* (o) seconds, as asked for */
+    uint64_t ends_at;            /* (o) milliseconds since 1970 while offline, UINT64_MAX never */
+    struct timer timer;          /* (o) for ends_at and the delayed will, whichever is first */
+    struct message *will;        /* (o) delayed, NULL none */
+    uint64_t will_at;            /* (o) */
+    uint32_t subscription_count; /* (o) */
+    bool changed;                /* (o) what the store keeps of it is not true any more */
+    bool taken_by_clean_start;   /* (o) the connection ends for one that wants a new session */
+    atomic_bool pressed; /* (a) set by the owner: publishers on other workers wait, brake.h */
 
     struct pace pace;          /* (o) */
-    atomic_bool pressed;       /* (a) set by the owner: publishers on other workers wait, brake.h */
     struct list pressed_node;  /* (o) */
     struct queue queue;        /* (o) to be sent */
-    struct tail tail;          /* (o) behind it, see paging.h */
-    struct list page_node;     /* (o) in worker.paging */
-    struct store_fetch *fetch; /* (o) what is being read of the tail; the store's; NULL: nothing */
-    uint64_t maybe_sent;       /* (o) QoS 1 up to this sequence may have been sent before a crash */
+    struct pages *pages;       /* (o) behind it; NULL: nothing ever was */
     struct inflight inflight;  /* (o) sent */
     struct list sent_node;     /* (o) in worker.sent: QoS 1 identifiers are not recorded yet */
-    uint16_t *qos2_ids;        /* (o) identifiers of received QoS 2 messages that await PUBREL */
-    uint32_t qos2_count, qos2_room;
-    uint32_t qos2_old; /* (o) the first of them: not yet seen on this connection */
+    struct qos2_ids *qos2_ids; /* (o) of received QoS 2 messages that await PUBREL; NULL: none */
 
     struct subscriptions *subscriptions; /* (o) see subscription.c; NULL: none */
-    uint32_t subscription_count;         /* (o) */
     struct membership *members;          /* (o) in shared groups, membership.next */
-    uint64_t dropped;                    /* (o) deliveries dropped by a limit */
-    uint64_t refused;                    /* (o) publishes refused */
 
     struct principal *principal; /* (o) whom it belongs to, one reference */
     struct author *author;   /* (o) the same, as the author of retained messages; NULL: of none */
@@ -88,9 +92,7 @@ struct session {
     uint32_t decided;        /* (o) how many filters are marked under the worker's rules */
 
     struct list retained_jobs; /* (o) retained messages still to be fetched, see retained.h */
-    struct list claims;        /* (o) CONNECTs that wait for this session, struct claim */
-    struct deliveries held;    /* (n) what reached the next owner before the session did */
-    bool arriving;             /* (n) the next owner waits for the hand-over */
+    struct claim *arriving;    /* (n) for which the next owner waits; NULL: it is here */
 
     char client_id[]; /* (i) not NUL-terminated text */
 };
@@ -109,6 +111,19 @@ static inline struct worker *session_owner(const struct session *session)
 static inline uint32_t session_kept_slot(const struct session *session)
 {
     return atomic_load_explicit(&session->keeps, memory_order_relaxed);
+}
+
+/* What waits behind the queue; NULL: nothing does. Its owner. */
+static inline struct tail *session_tail(const struct session *session)
+{
+    return session->pages && session->pages->tail.count ? &session->pages->tail : NULL;
+}
+
+/* How many deliveries are still to be sent. */
+static inline uint32_t session_waiting(const struct session *session)
+{
+    const struct tail *tail = session_tail(session);
+    return session->queue.count + (tail ? tail->count : 0);
 }
 
 static inline struct span session_client_id(const struct session *session)

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * See takeover.h. Runs on workers; a session's fields are touched by its owner alone, and what the
- * next owner needs before the hand-over (held deliveries, queued claims) stands in fields of its
- * own.
+ * next owner needs before the hand-over (held deliveries, queued claims) stands in the claim that
+ * the session arrives for.
  */
 #include "broker/takeover.h"
 
@@ -67,6 +67,7 @@ void claim_start(struct conn *conn, struct span client_id, uint64_t now)
     claim->clean_start = conn->clean_start;
     claim->client_id_len = (uint32_t)client_id.len;
     memcpy(claim->client_id, client_id.data, client_id.len);
+    list_init(&claim->waiting);
     conn->claim = claim;
     ask_the_table(claim, now);
 }
@@ -101,7 +102,7 @@ void claim_at_owner(struct worker *worker, struct claim *claim, uint64_t now)
         return;
     }
     if (session->arriving) {
-        list_append(&session->claims, &claim->node);
+        list_append(&session->arriving->waiting, &claim->node);
         return;
     }
     if (session->phase == SESSION_ACTIVE && session->conn) {
@@ -121,7 +122,7 @@ void claim_at_owner(struct worker *worker, struct claim *claim, uint64_t now)
         claim_finish(claim, session, true, now);
     } else {
         session_leave(worker, session);
-        session->arriving = true;
+        session->arriving = claim;
         atomic_store_explicit(&session->owner, claim->worker, memory_order_release);
         claim->fence.passed = hand_over;
         claim->fence.position = worker_position(worker); /* the next owner has other positions */
@@ -147,23 +148,31 @@ void claim_answered(struct worker *worker, struct claim *claim, uint64_t now)
             free(claim);
         return;
     }
-    session->arriving = false;
+    session->arriving = NULL;
     inflight_moved(&session->inflight);
     retained_arrive(worker, session);
     access_adopt(worker, session);
     STAT_ADD(&worker->stats, sessions, 1);
     STAT_ADD(&worker->stats, subscriptions, session->subscription_count);
-    struct deliveries held = session->held;
-    session->held = (struct deliveries){ 0 };
-    for (size_t i = 0; i < held.count; i++)
-        session_offer(worker, session, &held.at[i], now);
-    free(held.at);
+    for (size_t i = 0; i < claim->held.count; i++)
+        session_offer(worker, session, &claim->held.at[i], now);
+    free(claim->held.at);
 
     struct list claims;
     list_init(&claims);
-    list_move(&claims, &session->claims);
+    list_move(&claims, &claim->waiting);
     claim_finish(claim, session, true, now);
     serve_waiting_claims(worker, &claims, now);
+}
+
+void takeover_forget(struct session *session)
+{
+    struct claim *claim = session->arriving;
+    for (size_t i = 0; claim && i < claim->held.count; i++)
+        delivery_unref(&claim->held.at[i]);
+    if (claim)
+        free(claim->held.at);
+    session->arriving = NULL;
 }
 
 void takeover_deliver(struct worker *worker, struct session *session, struct delivery *delivery,
@@ -171,7 +180,7 @@ void takeover_deliver(struct worker *worker, struct session *session, struct del
 {
     struct worker *owner = session_owner(session);
     if (owner == worker && session->arriving)
-        deliveries_add(&session->held, delivery);
+        deliveries_add(&session->arriving->held, delivery);
     else if (owner == worker || session->phase == SESSION_LEAVING)
         session_offer(worker, session, delivery, now);
     else

@@ -18,7 +18,7 @@
 #include "broker/worker_state.h"
 
 struct claim {
-    struct list node;        /* on session->claims while the session is arriving */
+    struct list node;        /* in `waiting` of the claim that the session arrives for */
     struct fence fence;      /* first the owner's */
     struct worker *worker;   /* (i) the claimant's */
     struct conn *conn;       /* (claimant) NULL: it has gone meanwhile */
@@ -26,8 +26,10 @@ struct claim {
     bool clean_start;        /* (i) */
     uint32_t ended_slot;     /* of the session that ended for it, 0 none */
     bool retry;              /* the owner's answer: the session has ended, ask the table again */
-    uint32_t client_id_len;  /* (i) */
-    uint8_t client_id[];     /* (i) */
+    struct list waiting;    /* (claimant) CONNECTs for the session while it is on its way, `node` */
+    struct deliveries held; /* (claimant) what reached it before the session did */
+    uint32_t client_id_len; /* (i) */
+    uint8_t client_id[];    /* (i) */
 };
 
 /* Claims the session `client_id` for a connection; conn_claimed() or conn_refuse() is called,
@@ -39,6 +41,8 @@ void claim_abandon(struct claim *claim);
 /* Mail handlers: on the owner, and on the claimant. */
 void claim_at_owner(struct worker *worker, struct claim *claim, uint64_t now);
 void claim_answered(struct worker *worker, struct claim *claim, uint64_t now);
+/* The broker ends while the session is on its way. */
+void takeover_forget(struct session *session);
 /* A delivery that reached this worker for a session: offered, held or passed on. */
 void takeover_deliver(struct worker *worker, struct session *session, struct delivery *delivery,
                       uint64_t now);

@@ -34,7 +34,6 @@ static void send(struct worker *worker, struct session *session, struct message 
     if (!access_may(worker, session, ACL_WRITE, message_topic(will))) {
         STAT_ADD(&worker->stats, publish_denied, 1);
         STAT_ADD(&worker->stats, publish_dropped, 1);
-        session->refused++;
         log_emit(LEVEL_NOTICE, "The will of %s is not sent: it may not publish to its topic.",
                  log_quote(name, sizeof name, session->client_id, session->client_id_len));
         message_unref(will);

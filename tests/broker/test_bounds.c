@@ -86,13 +86,14 @@ static void test_promised_packet_takes_no_memory_until_it_comes(void **state)
     uint8_t part[4096] = { 0x30, 0xFF, 0xFF, 0xFF, 0x7F, 0, 1, 't', 0 }; /* 256 MB - 1 */
     peer_feed(peer, span_of(part, 5));
     world_run(&world);
-    assert_true(peer->conn->phase == CONN_OPEN && peer->conn->partial_room <= 1024);
+    assert_true(peer->conn->phase == CONN_OPEN && peer->conn->partial->room <= 1024);
     peer_feed(peer, span_of(part + 5, sizeof part - 5));
     for (unsigned i = 1; i < 16; i++)
         peer_feed(peer, span_of(part + 100, sizeof part - 100));
     world_run(&world);
-    assert_true(peer->conn->phase == CONN_OPEN && peer->conn->partial_room <= 2 * sizeof part * 16);
-    assert_true(peer->conn->partial_len > sizeof part * 15);
+    assert_true(peer->conn->phase == CONN_OPEN &&
+                peer->conn->partial->room <= 2 * sizeof part * 16);
+    assert_true(peer->conn->partial->len > sizeof part * 15);
     leave(&world, peer);
 }
 
