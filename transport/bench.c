@@ -9,6 +9,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "transport/bench_meter.h"
+
 /* clang-format off */
 static const struct bench_scenario scenarios[] = {
     { "fanin", "many publishers, one subscriber hears them all",
@@ -46,10 +48,33 @@ const struct bench_scenario *bench_scenario_find(const char *name)
     return NULL;
 }
 
+/* With what it does when options are left out. */
+static void scenario_print(const struct bench_scenario *scenario)
+{
+    const struct {
+        const char *name;
+        uint32_t preset;
+    } presets[] = {
+        { "publishers", scenario->publishers }, { "subscribers", scenario->subscribers },
+        { "window", scenario->window },         { "rate", scenario->rate },
+        { "count", scenario->count },
+    };
+    const char *before = " (";
+
+    printf("  %-14s %s\n%16s", scenario->name, scenario->help, "");
+    for (size_t i = 0; i < sizeof presets / sizeof *presets; i++) {
+        if (presets[i].preset <= 1) /* the text says so */
+            continue;
+        printf("%s--%s %u", before, presets[i].name, (unsigned)presets[i].preset);
+        before = " ";
+    }
+    printf(")\n");
+}
+
 void bench_scenarios_print(void)
 {
     for (size_t i = 0; i < SCENARIO_COUNT; i++)
-        printf("  %-14s %s\n", scenarios[i].name, scenarios[i].help);
+        scenario_print(&scenarios[i]);
 }
 
 static int print_help(void)
@@ -60,6 +85,10 @@ static int print_help(void)
     bench_scenarios_print();
     printf("\nOptions:\n");
     bench_options_print();
+    printf("\nExamples:\n"
+           "  noctule bench fanin -q 1 --window 400 --pid $(pidof noctule)\n"
+           "  noctule bench latency --rate 500 --tls -p 8883 -u alice -P secret\n"
+           "  noctule bench p2p --ws -p 9001 --publishers 1000 --seconds 30 --json\n");
     return 0;
 }
 
@@ -74,6 +103,10 @@ int bench_main(int argc, char *const argv[])
     }
     if (options.help)
         return print_help();
+    if (options.pid && !bench_process_memory(options.pid)) {
+        fprintf(stderr, "noctule bench: there is no process %u here\n", (unsigned)options.pid);
+        return 2;
+    }
     signal(SIGPIPE, SIG_IGN); /* a lost connection is an error of send() */
     return options.scenario->run(&options);
 }

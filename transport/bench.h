@@ -54,14 +54,16 @@ struct bench_options {
     uint32_t count;    /* connections, subscriptions or retained messages */
     uint32_t messages; /* to publish in all; 0: for as long as `seconds` says */
     uint32_t seconds;
-    uint32_t rate;      /* messages a second in all, open loop; 0: closed loop */
-    uint32_t pid;       /* of the broker; 0: not known */
-    const char *cafile; /* whose certificates are believed; NULL: any */
+    uint32_t rate;               /* messages a second in all, open loop; 0: closed loop */
+    uint32_t pid;                /* of the broker; 0: not known */
+    const char *user, *password; /* NULL: none */
+    const char *cafile;          /* whose certificates are believed; NULL: any */
     bool tls, websocket, resume;
     bool persistent; /* the subscribers' sessions outlive their connections */
     bool json, help;
 };
 
+enum { BENCH_CREDENTIAL_MAX = 1500 }; /* bytes of a user name, or of a password, maybe a token */
 enum { BENCH_STAMP = 16 }; /* bytes of every payload that are ours: publisher, number, time */
 
 /* One line of the report. */
@@ -100,8 +102,8 @@ bool bench_report(const struct bench_options *options, const struct bench_result
 void bench_progress(uint64_t *shown, const char *what, uint64_t done, const char *unit);
 void bench_progress_end(void);
 
-/* A descriptor for every client, where the hard limit allows it. */
-void bench_raise_descriptor_limit(void);
+/* A descriptor for every client; false: the hard limit does not allow that, which is printed. */
+bool bench_raise_descriptor_limit(uint32_t clients);
 
 bench_runner bench_run_messages, bench_run_subscriptions, bench_run_retained, bench_run_connect,
     bench_run_idle, bench_run_offline;

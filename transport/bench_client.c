@@ -31,14 +31,14 @@ size_t bench_frame(bool websocket, uint8_t *out, const uint8_t *packet, size_t l
     return size + len;
 }
 
-size_t bench_encode_connect(uint8_t *out, size_t room, const struct bench_target *target,
-                            uint32_t number, enum bench_session session)
+size_t bench_encode_connect(uint8_t *out, const struct bench_target *target, uint32_t number,
+                            enum bench_session session)
 {
-    const uint8_t variable[] = {
-        0, 4, 'M', 'Q', 'T', 'T', target->version, session == BENCH_CLEAN ? 2 : 0, 0, 0
-    };
+    const unsigned flags = (session == BENCH_CLEAN ? 0x02u : 0) | (target->password ? 0x40u : 0) |
+                           (target->user ? 0x80u : 0);
+    const uint8_t variable[] = { 0, 4, 'M', 'Q', 'T', 'T', target->version, (uint8_t)flags, 0, 0 };
     char id[40];
-    uint8_t payload[sizeof id + 2], props[8], packet[128];
+    uint8_t payload[BENCH_CONNECT - 64], props[8], packet[BENCH_CONNECT - BENCH_WIRE_HEAD];
     struct mqtt_writer w = { .out = payload, .room = sizeof payload },
                        p = { .out = props, .room = sizeof props };
 
@@ -46,10 +46,14 @@ size_t bench_encode_connect(uint8_t *out, size_t room, const struct bench_target
         mqtt_put_number_property(&p, MQTT_PROP_SESSION_EXPIRY, UINT32_MAX);
     snprintf(id, sizeof id, "bench-%ld-%u", (long)getpid(), (unsigned)number);
     mqtt_put_string(&w, span_str(id));
+    if (target->user)
+        mqtt_put_string(&w, span_str(target->user));
+    if (target->password)
+        mqtt_put_string(&w, span_str(target->password));
     size_t len = mqtt_encode_packet(packet, sizeof packet, MQTT_CONNECT << 4, target->version,
                                     span_of(variable, sizeof variable), span_of(props, p.len),
                                     span_of(payload, w.len));
-    return len + BENCH_WIRE_HEAD > room ? 0 : bench_frame(target->websocket, out, packet, len);
+    return bench_frame(target->websocket, out, packet, len);
 }
 
 /* Waits for one packet. Returns its body, and holds what came behind it. */
@@ -75,6 +79,21 @@ static bool packet_await(struct bench_client *client, enum mqtt_type type, uint8
     size_t size = frame.header_len + frame.body_len;
     bench_client_hold(client, span_of(buf + size, len - size));
     return true;
+}
+
+const char *bench_refusal(uint8_t version, uint8_t code)
+{
+    static const char *const before_5[] = { /* [MQTT311-3.2.2], table 3.1 */
+                                            [1] = "unacceptable protocol version",
+                                            [2] = "identifier rejected",
+                                            [3] = "server unavailable",
+                                            [4] = "bad user name or password",
+                                            [5] = "not authorized"
+    };
+    if (version >= MQTT_V5)
+        return mqtt_reason_name((enum mqtt_reason)code);
+    return code > 0 && code < sizeof before_5 / sizeof *before_5 ? before_5[code]
+                                                                 : "unknown reason";
 }
 
 static void connack_read(struct bench_client *client, struct span body, uint8_t version)
@@ -120,13 +139,14 @@ bool bench_client_open(struct bench_client *client, const struct bench_target *t
 
     if (!bench_client_dial(client, target))
         return false;
-    size_t len = bench_encode_connect(buf, sizeof buf, target, number, session);
+    size_t len = bench_encode_connect(buf, target, number, session);
     if (bench_wire_send(&client->wire, buf, len) != (ssize_t)len)
         return trouble("CONNECT", strerror(errno));
     if (!packet_await(client, MQTT_CONNACK, buf, &body))
         return false;
     if (body.len < 2 || body.data[1])
-        return trouble("CONNACK", "the broker refused the connection");
+        return trouble("the broker refused the connection",
+                       body.len < 2 ? "?" : bench_refusal(target->version, body.data[1]));
     connack_read(client, body, target->version);
     return true;
 }

@@ -14,6 +14,7 @@
 #include "transport/bench_wire.h"
 
 enum {
+    BENCH_CONNECT = 4096, /* a CONNECT in its frame fits */
     BENCH_SCRATCH = 512 * 1024,
     BENCH_PREFIX = 4096, /* what is kept of a packet that is not whole yet */
 };
@@ -38,11 +39,14 @@ enum bench_session {
 };
 
 /*
- * Writes a CONNECT with a client id made of our pid and `number`, framed if the target wants it;
- * returns its size.
+ * Writes a CONNECT with a client id made of our pid and `number`, framed if the target wants it, into
+ * BENCH_CONNECT bytes; returns its size.
  */
-size_t bench_encode_connect(uint8_t *out, size_t room, const struct bench_target *target,
-                            uint32_t number, enum bench_session session);
+size_t bench_encode_connect(uint8_t *out, const struct bench_target *target, uint32_t number,
+                            enum bench_session session);
+
+/* What the broker means when its CONNACK refuses. */
+const char *bench_refusal(uint8_t version, uint8_t code);
 
 /* A connection with its handshakes, on which CONNECT is still to be sent. */
 bool bench_client_dial(struct bench_client *client, const struct bench_target *target);

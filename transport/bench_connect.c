@@ -30,6 +30,7 @@ struct visit {
     uint32_t watched; /* events */
     uint32_t number;  /* of its client id */
     uint64_t began;
+    const char *refusal; /* of the broker; NULL: it did not say */
 };
 
 struct visits {
@@ -39,6 +40,7 @@ struct visits {
     struct visit *slots;
     int epoll;
     uint32_t begun, open;
+    bool said; /* why one was refused */
     uint64_t deadline, moved_at;
 };
 
@@ -54,6 +56,7 @@ static void begin(struct visits *visits, struct visit *visit, uint64_t now)
     struct epoll_event event = { .events = EPOLLOUT, .data.ptr = visit };
 
     visit->state = VISIT_SHAKING;
+    visit->refusal = NULL;
     visit->began = now;
     visit->number = visits->begun++;
     visit->watched = EPOLLOUT;
@@ -65,8 +68,22 @@ static void begin(struct visits *visits, struct visit *visit, uint64_t now)
     epoll_ctl(visits->epoll, EPOLL_CTL_ADD, visit->wire.fd, &event);
 }
 
+/* Of many that are refused, the first one says why. */
+static void say(struct visits *visits, const struct visit *visit)
+{
+    static const char *const when[] = { [VISIT_SHAKING] = "before it could say CONNECT",
+                                        [VISIT_WAITING] = "without a CONNACK that it can enter",
+                                        [VISIT_LEAVING] = "not at the end of its DISCONNECT" };
+    if (!visits->said)
+        fprintf(stderr, "noctule bench: a connection ended %s%s%s\n", when[visit->state],
+                visit->refusal ? ": " : "", visit->refusal ? visit->refusal : "");
+    visits->said = true;
+}
+
 static void end(struct visits *visits, struct visit *visit, bool well)
 {
+    if (!well)
+        say(visits, visit);
     bench_wire_close(&visit->wire);
     visits->open--;
     visits->result->done += well;
@@ -85,7 +102,7 @@ static void watch(const struct visits *visits, struct visit *visit, uint32_t eve
 /* Until all handshakes are through, and then CONNECT. */
 static bool step_shaking(const struct visits *visits, struct visit *visit)
 {
-    uint8_t buf[256];
+    uint8_t buf[BENCH_CONNECT];
     enum bench_wire_state state = bench_wire_shake(&visit->wire, &visits->target);
 
     if (state == BENCH_WIRE_FAILED)
@@ -93,7 +110,7 @@ static bool step_shaking(const struct visits *visits, struct visit *visit)
     watch(visits, visit, state == BENCH_WIRE_WRITES ? EPOLLOUT : EPOLLIN);
     if (state != BENCH_WIRE_READY)
         return true;
-    size_t len = bench_encode_connect(buf, sizeof buf, &visits->target, visit->number, BENCH_CLEAN);
+    size_t len = bench_encode_connect(buf, &visits->target, visit->number, BENCH_CLEAN);
     visit->state = VISIT_WAITING;
     return bench_wire_send(&visit->wire, buf, len) == (ssize_t)len;
 }
@@ -105,8 +122,12 @@ static bool on_connack(const struct visits *visits, struct visit *visit, const u
     const uint8_t disconnect[] = { MQTT_DISCONNECT << 4, 0 };
     uint8_t buf[sizeof disconnect + BENCH_WIRE_HEAD];
 
-    if (len < 4 || packet[0] != MQTT_CONNACK << 4 || packet[3] != 0)
+    if (len < 4 || packet[0] != MQTT_CONNACK << 4)
         return false;
+    if (packet[3] != 0) {
+        visit->refusal = bench_refusal(visits->target.version, packet[3]);
+        return false;
+    }
     bench_histogram_add(&visits->result->latency, bench_now() - visit->began);
     if (visits->options->resume) {
         visits->result->resumed += bench_wire_resumed(&visit->wire);
@@ -183,8 +204,8 @@ int bench_run_connect(const struct bench_options *options)
     static struct bench_result result = { .what = "connect", .unit = "connections" };
     struct visits visits = { .options = options, .result = &result };
 
-    bench_raise_descriptor_limit();
-    if (!bench_target_init(&visits.target, options))
+    if (!bench_raise_descriptor_limit(options->publishers) ||
+        !bench_target_init(&visits.target, options))
         return 1;
     visits.epoll = epoll_create1(EPOLL_CLOEXEC);
     visits.slots = calloc(options->publishers, sizeof *visits.slots);

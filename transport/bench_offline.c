@@ -85,10 +85,10 @@ static bool dial_all(struct bench_run *run, uint32_t count)
 
 static bool come_back(struct bench_run *run, uint32_t count)
 {
-    uint8_t packet[256];
+    uint8_t packet[BENCH_CONNECT];
 
     for (uint32_t i = 0; i < count; i++) {
-        size_t len = bench_encode_connect(packet, sizeof packet, &run->target, i, BENCH_RESUME);
+        size_t len = bench_encode_connect(packet, &run->target, i, BENCH_RESUME);
         if (!bench_client_send(&run->clients[i], packet, len))
             return false;
     }

@@ -27,6 +27,8 @@ static const struct bench_option {
 } bench_table[] = {
     { "-h", "--host", "HOST", KIND_TEXT, FIELD(host), 0, 0, "The broker's address (localhost)." },
     { "-p", "--port", "PORT", KIND_NUMBER, FIELD(port), 1, 65535, "Its port (1883)." },
+    { "-u", "--username", "NAME", KIND_TEXT, FIELD(user), 0, 0, "Who the clients are." },
+    { "-P", "--password", "TEXT", KIND_TEXT, FIELD(password), 0, 0, "What proves it." },
     { NULL, "--tls", NULL, KIND_FLAG, FIELD(tls), 0, 0,
       "Encrypt. The broker's certificate is not checked unless --cafile is given." },
     { NULL, "--cafile", "FILE", KIND_TEXT, FIELD(cafile), 0, 0,
@@ -150,6 +152,11 @@ static void options_complete(struct bench_options *options)
         options->subscribers = 0;
 }
 
+static bool too_long(const char *text)
+{
+    return text && strlen(text) > BENCH_CREDENTIAL_MAX;
+}
+
 bool bench_options_parse(int argc, char *const argv[], struct bench_options *ret_options,
                          char *problem, size_t room)
 {
@@ -173,7 +180,11 @@ bool bench_options_parse(int argc, char *const argv[], struct bench_options *ret
         if (option->value && ++i == argc)
             return mistake(problem, room, "%s wants a value", word);
         if (!option_take(option, argv[i], &options))
-            return mistake(problem, room, "%s cannot be %s", word, argv[i]);
+            return option->kind == KIND_NUMBER
+                       ? mistake(problem, room, "%s cannot be %s: %u to %u", word, argv[i],
+                                 (unsigned)option->min, (unsigned)option->max)
+                       : mistake(problem, room, "%s cannot be %s: %s", word, argv[i],
+                                 option->value);
     }
     if (!options.help) {
         if (!options.scenario)
@@ -182,6 +193,11 @@ bool bench_options_parse(int argc, char *const argv[], struct bench_options *ret
             options.tls = true;
         if (options.messages && options.seconds)
             return mistake(problem, room, "either --messages or --seconds");
+        if (options.password && !options.user)
+            return mistake(problem, room, "a --password wants a --username");
+        if (too_long(options.user) || too_long(options.password))
+            return mistake(problem, room, "--username and --password: at most %d bytes",
+                           BENCH_CREDENTIAL_MAX);
         options_complete(&options);
     }
     *ret_options = options;

@@ -13,7 +13,10 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-enum { REPLIES = 3 * BENCH_SCRATCH };
+enum {
+    REPLIES = 3 * BENCH_SCRATCH,
+    OTHER_FILES = 16, /* descriptors that are no connections */
+};
 
 static void *reserve(size_t count, size_t size)
 {
@@ -23,13 +26,22 @@ static void *reserve(size_t count, size_t size)
     return array;
 }
 
-void bench_raise_descriptor_limit(void)
+bool bench_raise_descriptor_limit(uint32_t clients)
 {
     struct rlimit limit;
-    if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < limit.rlim_max) {
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0)
+        return true;
+    if (limit.rlim_cur < limit.rlim_max) {
         limit.rlim_cur = limit.rlim_max;
         setrlimit(RLIMIT_NOFILE, &limit);
     }
+    if (limit.rlim_cur >= (rlim_t)clients + OTHER_FILES)
+        return true;
+    fprintf(
+        stderr,
+        "noctule bench: %u connections are more than the limit of open files (ulimit -Hn), %llu\n",
+        (unsigned)clients, (unsigned long long)limit.rlim_cur);
+    return false;
 }
 
 bool bench_run_init(struct bench_run *run, const struct bench_options *options,
@@ -45,7 +57,10 @@ bool bench_run_init(struct bench_run *run, const struct bench_options *options,
         .packet_max = options->payload + BENCH_TOPIC_MAX + 64,
     };
     *result = (struct bench_result){ .what = options->scenario->name, .unit = "messages" };
-    bench_raise_descriptor_limit();
+    if (!bench_raise_descriptor_limit(run->client_room)) {
+        run->client_room = 0;
+        return false;
+    }
     run->clients = reserve(run->client_room, sizeof *run->clients);
     for (uint32_t i = 0; i < run->client_room; i++)
         run->clients[i].wire.fd = -1;

@@ -84,7 +84,9 @@ bool bench_target_init(struct bench_target *target, const struct bench_options *
 
     *target = (struct bench_target){ .version = (uint8_t)options->version,
                                      .websocket = options->websocket,
-                                     .host = options->host };
+                                     .host = options->host,
+                                     .user = options->user,
+                                     .password = options->password };
     snprintf(service, sizeof service, "%u", (unsigned)options->port);
     int status = getaddrinfo(options->host, service, &hints, &found);
     if (status)

@@ -30,7 +30,8 @@ struct bench_target {
     uint8_t version;
     bool websocket;
     const char *host;
-    struct ssl_ctx_st *tls; /* NULL: not encrypted */
+    const char *user, *password; /* NULL: none */
+    struct ssl_ctx_st *tls;      /* NULL: not encrypted */
 };
 
 struct bench_wire {

@@ -4,7 +4,7 @@
 import json
 import os
 
-from harness import NOCTULE, Broker, cases, certificates, noctule_only, run
+from harness import NOCTULE, TEST_DIR, Broker, cases, certificates, noctule_only, run
 
 MESSAGES = 5000
 
@@ -148,3 +148,40 @@ def test_mistake_in_arguments_is_named():
     done = run(NOCTULE, "bench", "fanin", "-q", "3", check=False)
     assert done.returncode == 2
     assert "-q cannot be 3" in done.stdout
+
+
+@cases(version=("311", "5"))
+@noctule_only
+def test_clients_have_a_name_and_a_password(version):
+    path = os.path.join(TEST_DIR, f"passwords-{version}")
+    run(NOCTULE, "passwd", "-c", "-b", path, "alice", "wonderland")
+    with Broker("tcp", options=f"allow_anonymous false\npassword_file {path}\n") as broker:
+        for scenario in ("fanin", "connect"):
+            common = (scenario, "-V", version, "--messages", "20", "--publishers", "2", "-u", "alice", "-P")
+            _, (report,) = bench(broker, *common, "wonderland")
+            assert not report["failed"]
+            done = run(NOCTULE, "bench", "-p", str(broker.tcp.port), *common, "rabbit", check=False)
+            assert done.returncode == 1
+            assert "not authorized" in done.stdout or "bad user name or password" in done.stdout
+
+
+@noctule_only
+def test_connections_that_are_refused_say_why():
+    with Broker("tcp") as broker:
+        done = run(NOCTULE, "bench", "connect", "-p", str(broker.tcp.port), "--tls", "--messages", "20", check=False)
+        assert done.returncode == 1
+        assert "before it could say CONNECT" in done.stdout
+
+
+@noctule_only
+def test_process_that_is_not_there_is_named():
+    done = run(NOCTULE, "bench", "fanin", "--pid", str(2 ** 31 - 1), check=False)
+    assert done.returncode == 2
+    assert "there is no process" in done.stdout
+
+
+@noctule_only
+def test_more_connections_than_descriptors_is_an_error_at_once():
+    done = run(NOCTULE, "bench", "idle", "--count", "10000000", check=False)
+    assert done.returncode == 1
+    assert "limit of open files" in done.stdout
