@@ -711,6 +711,8 @@ bool worker_finish(struct worker *worker, uint64_t now)
     pass_fences(worker, now); /* a session that is handed over leaves with this turn's mail */
     worker_flush_outboxes(worker);
     worker_submit(worker);
+    if (worker->broker->store->late)
+        collect(worker, now); /* nothing waits for it, so no turn comes for that alone */
     paging_work(worker);
     watch_congestion(worker, now);
     more |= bury_some(worker);

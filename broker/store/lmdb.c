@@ -43,7 +43,7 @@ static void submit(struct store *base, unsigned worker, struct store_batch *batc
     uint64_t none = 0;
     bool late = batch->late;
     batch->worker = worker;
-    batch->told = false;
+    batch->told = batch->acknowledged = false;
     atomic_fetch_add(&store->waiting, batch->bytes);
     if (!late && atomic_load(&store->oldest) == 0)
         atomic_compare_exchange_strong(&store->oldest, &none, store->options.clock());
@@ -55,18 +55,40 @@ static void submit(struct store *base, unsigned worker, struct store_batch *batc
         signal_writer(store);
 }
 
+/* What the worker knows already: with an interval it is told before the commit. */
+static void drop_told(struct lane *lane)
+{
+    size_t known = 0;
+    while (known < lane->count && lane->ranges[known].upto <= lane->told)
+        known++;
+    lane->count -= known;
+    if (known && lane->count)
+        memmove(lane->ranges, lane->ranges + known, lane->count * sizeof *lane->ranges);
+}
+
+static bool has_failed(const struct lane *lane)
+{
+    for (size_t i = 0; i < lane->count; i++)
+        if (lane->ranges[i].failed)
+            return true;
+    return false;
+}
+
+/* With an interval everything is acknowledged at once, but only as long as it is written in time:
+ * when that fails, acknowledgements wait as they do without one. */
 static uint64_t collect(struct store *base, unsigned worker, bool *ret_failed)
 {
     struct lmdb_store *store = lmdb_of(base);
     struct lane *lane = &store->lanes[worker];
     bool more = false;
     *ret_failed = false;
-    if (base->late)
-        return atomic_load_explicit(&lane->submitted, memory_order_relaxed);
-    if (atomic_load_explicit(&lane->finished, memory_order_acquire) == lane->told)
+    if (!base->late && atomic_load_explicit(&lane->finished, memory_order_acquire) == lane->told)
         return lane->told;
     pthread_mutex_lock(&lane->lock);
-    if (lane->count) {
+    drop_told(lane);
+    if (base->late && atomic_load(&store->state) == STORE_WRITES && !has_failed(lane)) {
+        lane->told = atomic_load_explicit(&lane->submitted, memory_order_relaxed);
+    } else if (lane->count) {
         lane->told = lane->ranges[0].upto;
         *ret_failed = lane->ranges[0].failed;
         lane->count--;

@@ -516,6 +516,12 @@ static const struct kind_row {
     [STORE_RETAINED] = { .plan = plan_retained, .is_new = true, .writes = always },
 };
 
+static bool is_of_exchange(const struct store_op *op)
+{
+    return op->kind == STORE_OUTBOUND || op->kind == STORE_OUTBOUND_END ||
+           op->kind == STORE_INBOUND_QOS2 || op->kind == STORE_INBOUND_RELEASE;
+}
+
 static bool is_routing(const struct store_op *op)
 {
     return op->kind == STORE_MESSAGE || op->kind == STORE_ROUTED;
@@ -563,10 +569,10 @@ void held_forget(struct lmdb_store *store)
 {
     exchanges_revert(store);
     for (struct store_batch *batch = store->held; batch; batch = batch->next) {
-        forget_new(batch);
+        if (!batch->acknowledged)
+            forget_new(batch);
         for (size_t i = 0; i < batch->count; i++)
-            if (batch->ops[i].kind == STORE_OUTBOUND_END ||
-                batch->ops[i].kind == STORE_INBOUND_RELEASE)
+            if (is_of_exchange(&batch->ops[i]))
                 kinds[batch->ops[i].kind].prepare(store, &batch->ops[i]);
     }
 }

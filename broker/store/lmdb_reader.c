@@ -116,6 +116,8 @@ static bool read_slice(struct lmdb_store *store, struct store_fetch *fetch)
     MDB_txn *txn;
     bool over = is_over(store, fetch);
     bool written = atomic_load(&store->state) == STORE_WRITES; /* after that, before it reads */
+    over = over &&
+           (written || !store->store.late); /* acknowledged things wait beside failed ones */
     uint64_t bytes = 0;
     uint32_t i = 0;
     pthread_mutex_lock(&store->file);

@@ -36,7 +36,7 @@ struct lane {
     size_t count, room;         /* (L) */
     _Atomic uint64_t submitted; /* (a) by the worker */
     _Atomic uint64_t finished;  /* (a) by the writer: the end of the last range */
-    uint64_t told;              /* the worker's */
+    uint64_t told;              /* the worker's; (L) for the writer */
     bool wake, blocked;         /* the writer's: to be woken up; waits for another worker's batch */
     struct store_fetch *answers; /* under the reader's lock: in order, those that are not taken */
     atomic_bool answered;        /* (a) there are some */

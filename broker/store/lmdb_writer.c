@@ -136,6 +136,8 @@ static void take(struct lmdb_store *store)
 
 static void lane_finish(struct lane *lane, uint64_t upto, bool failed)
 {
+    if (upto <= atomic_load_explicit(&lane->finished, memory_order_relaxed))
+        return; /* it was acknowledged before what has failed meanwhile */
     pthread_mutex_lock(&lane->lock);
     lane->ranges = must_have(
         array_grow(lane->ranges, lane->count, &lane->room, sizeof *lane->ranges));
@@ -213,20 +215,33 @@ static size_t compact(struct store_batch *batch)
     return bytes < batch->bytes ? bytes : batch->bytes;
 }
 
+/* With an interval: what was acknowledged at once stays until there is room. */
+static void look_what_is_acknowledged(struct lmdb_store *store)
+{
+    for (struct store_batch *batch = store->held; batch; batch = batch->next) {
+        struct lane *lane = &store->lanes[batch->worker];
+        pthread_mutex_lock(&lane->lock);
+        batch->acknowledged = !batch->told && batch->position <= lane->told;
+        pthread_mutex_unlock(&lane->lock);
+    }
+}
+
+/* Gives up what is new in what is held, and tells it. */
 static void fail_held(struct lmdb_store *store, uint64_t now)
 {
     uint64_t freed = 0;
     struct store_batch *batch = store->held, *next;
+    look_what_is_acknowledged(store);
     held_forget(store);
     store->held = NULL;
     store->held_end = &store->held;
     for (; batch; batch = next) {
         next = batch->next;
         batch->next = NULL;
-        if (!batch->told)
+        if (!batch->told && !batch->acknowledged)
             lane_finish(&store->lanes[batch->worker], batch->position, true);
-        batch->told = true;
-        size_t left = compact(batch);
+        batch->told = !batch->acknowledged;
+        size_t left = batch->acknowledged ? 0 : compact(batch); /* others need not wait for it */
         freed += batch->bytes - left;
         batch->bytes = left;
         if (batch->count == 0) {
@@ -478,7 +493,7 @@ static void write_held(struct lmdb_store *store)
     set_state(store, STORE_WRITES, 0);
     note_duration(store, end - now);
     finish_held(store, now);
-    store->last_commit = end;
+    store->last_commit = now;
     if (end >= store->noted_at + WRITTEN_EVERY) {
         store->noted_at = end;
         note_written(store);

@@ -75,6 +75,7 @@ struct store_batch {
     struct store_batch *next;
     unsigned worker;
     bool told;
+    bool acknowledged; /* nobody waits for it any more, so it must not fail */
 };
 
 /* Who receives a stored message, beside it in memory: made before the first of its receivers can

@@ -650,6 +650,36 @@ RULES = {
         "    bool alone = stored && !stored->tallied;\n",
         "    bool alone = stored != NULL;\n",
         "lmdb_reader:counts"),
+    "with an interval commits wait for their time": unit(
+        "broker/store/lmdb_writer.c",
+        "store->last_commit + store->options.interval, SLEEP_UNTIL_MUCH)",
+        "0, SLEEP_UNTIL_MUCH)",
+        "lmdb_writer:interval_acknowledges"),
+    "with an interval nothing is acknowledged while it cannot be kept": unit(
+        "broker/store/lmdb.c",
+        "base->late && atomic_load(&store->state) == STORE_WRITES && !has_failed(lane)",
+        "base->late",
+        "lmdb_writer:interval_that_cannot"),
+    "what was acknowledged at once is not given up": unit(
+        "broker/store/lmdb_writer.c",
+        "batch->acknowledged = !batch->told && batch->position <= lane->told;",
+        "batch->acknowledged = false;",
+        "lmdb_writer:interval_that_cannot"),
+    "store_commit_delay collects before a commit": unit(
+        "broker/store/lmdb_writer.c",
+        "    if (store->options.commit_delay)\n",
+        "    if (0)\n",
+        "lmdb_writer:delay_collects"),
+    "publishers are left unread behind 8 MB": unit(
+        "broker/store/lmdb.c",
+        "    bool is_behind = waiting > BEHIND_BYTES;\n",
+        "    bool is_behind = false;\n",
+        "lmdb_writer:much_data"),
+    "a store whose commits take long is behind later": unit(
+        "broker/store/lmdb_writer.c",
+        "(4 * median > BEHIND_MIN ? 4 * median : BEHIND_MIN)",
+        "BEHIND_MIN",
+        "lmdb_writer:commits_take_long"),
     "what is not on disk yet is found by its number": unit(
         "broker/store/lmdb_writer.c",
         "    if (asks_by_number(store))\n",

@@ -150,6 +150,28 @@ static void test_writer_is_behind_with_old_data(void **state)
     assert_false(f->store->ops->behind(f->store)); /* what arrives is refused, not held */
 }
 
+/* Four times the median, when that is more. */
+static void test_writer_is_behind_later_where_commits_take_long(void **state)
+{
+    struct lmdb_fixture *f = *state;
+    struct store_stats stats;
+    lmdb_clock_step(90); /* once for the beginning of a commit and once for its end */
+    for (uint32_t i = 0; i < 2 * MEDIAN_OF; i++) {
+        lmdb_add_session(f, 0, 1, "s");
+        lmdb_commit(f, 0);
+    }
+    lmdb_clock_step(0);
+    f->store->ops->stats(f->store, &stats);
+    assert_int_equal(stats.median, 90);
+    set_room(4096);
+    submit_message(f, 0, "1");
+    wait_for_state(f, STORE_WAITING);
+    lmdb_clock_set(lmdb_clock() + 360);
+    assert_false(f->store->ops->behind(f->store));
+    lmdb_clock_set(lmdb_clock() + 1);
+    assert_true(f->store->ops->behind(f->store));
+}
+
 static void test_writer_is_behind_with_much_data(void **state)
 {
     struct lmdb_fixture *f = *state;
@@ -158,12 +180,12 @@ static void test_writer_is_behind_with_much_data(void **state)
     set_room(4096);
     submit_message(f, 0, "1");
     wait_for_state(f, STORE_WAITING);
-    for (int i = 0; i < 150; i++) { /* 9 MB */
-        struct message *m = lmdb_message(f, "a", payload, TO(1));
-        lmdb_add_message(f, 0, STORE_MESSAGE, m, 0);
-        message_unref(m);
-    }
-    uint64_t much = lmdb_submit(f, 0);
+    uint64_t much = 0;
+    for (int i = 0; i < 139; i++) /* 8.34 MB and what goes with it; 8 MB are 8.39 */
+        much = submit_message(f, 0, payload);
+    assert_false(f->store->ops->behind(f->store));
+    for (int i = 0; i < 3; i++)
+        much = submit_message(f, 0, payload);
     assert_true(f->store->ops->behind(f->store));
     unsigned long now, seen = lmdb_wakes();
     set_room(RLIM_INFINITY);
@@ -316,20 +338,146 @@ static void test_writer_nothing_to_write_is_no_commit(void **state)
     lmdb_expect(f, "session 1 s\nmessage a=away to 1/1\n");
 }
 
-static void test_writer_interval_acknowledges_at_once(void **state)
+/* ---- the interval, and the delay for flash cards ---- */
+
+static void open_with(struct lmdb_fixture *f, unsigned interval, unsigned delay)
+{
+    lmdb_close(f);
+    f->options.interval = interval;
+    f->options.commit_delay = delay;
+    lmdb_open(f);
+}
+
+static uint64_t commits(struct lmdb_fixture *f)
+{
+    struct store_stats stats;
+    f->store->ops->stats(f->store, &stats);
+    return stats.commits;
+}
+
+/* Until the writer has taken it and collects more, instead of committing it. */
+static void expect_collecting(struct lmdb_fixture *f, unsigned worker, uint64_t position)
+{
+    while (atomic_load(&f->lmdb->submitted) ||
+           (atomic_load(&f->lmdb->sleep) != SLEEP_UNTIL_MUCH &&
+            atomic_load(&f->lmdb->lanes[worker].finished) < position))
+        sched_yield();
+    assert_true(atomic_load(&f->lmdb->lanes[worker].finished) < position);
+}
+
+static void expect_acknowledged(struct lmdb_fixture *f, unsigned worker, uint64_t position)
+{
+    bool failed;
+    assert_int_equal(f->store->ops->collect(f->store, worker, &failed), position);
+    assert_false(failed);
+}
+
+/* The process dies here: what is read then is what has been committed. */
+static void expect_on_disk(struct lmdb_fixture *f, uint64_t messages)
+{
+    MDB_txn *txn;
+    MDB_stat stat;
+    assert_int_equal(mdb_txn_begin(f->lmdb->env, NULL, MDB_RDONLY, &txn), 0);
+    assert_int_equal(mdb_stat(txn, f->lmdb->dbi[TABLE_MESSAGE], &stat), 0);
+    mdb_txn_abort(txn);
+    assert_int_equal(stat.ms_entries, messages);
+}
+
+static void test_writer_interval_acknowledges_at_once_and_commits_that_often(void **state)
+{
+    struct lmdb_fixture *f = *state;
+    open_with(f, 20, 0);
+    assert_true(f->store->late);
+    uint64_t position = submit_message(f, 0, "first"); /* the last commit was long ago */
+    expect_acknowledged(f, 0, position);
+    while (commits(f) == 0)
+        sched_yield();
+    for (uint64_t turn = 1; turn <= 5; turn++) {
+        uint64_t other;
+        position = submit_message(f, 0, "x");
+        expect_acknowledged(f, 0, position);
+        expect_collecting(f, 0, position);
+        lmdb_clock_set(lmdb_clock() + 19);
+        other = submit_message(f, 1, "y");
+        expect_acknowledged(f, 1, other);
+        expect_collecting(f, 0, position);
+        expect_on_disk(f, 2 * turn - 1);
+        lmdb_clock_set(lmdb_clock() + 1);
+        while (atomic_load(&f->lmdb->lanes[0].finished) < position ||
+               atomic_load(&f->lmdb->lanes[1].finished) < other)
+            sched_yield();
+        assert_int_equal(commits(f), 1 + turn);
+        expect_on_disk(f, 2 * turn + 1);
+    }
+    position = submit_message(f, 0, "last");
+    expect_collecting(f, 0, position);
+    f->options.interval = 0;
+    lmdb_close(f); /* what was submitted is written at the end */
+    lmdb_open(f);
+    expect_on_disk(f, 12);
+}
+
+/* When it fails nothing more is acknowledged at once; after a while it is refused; what was
+ * acknowledged is written when there is room. */
+static void test_writer_interval_that_cannot_be_kept_is_told(void **state)
 {
     struct lmdb_fixture *f = *state;
     bool failed;
-    lmdb_close(f);
-    f->options.interval = 1000;
-    lmdb_open(f);
-    assert_true(f->store->late);
-    uint64_t position = submit_message(f, 0, "1");
-    assert_int_equal(f->store->ops->collect(f->store, 0, &failed), position);
-    assert_false(failed);
+    open_with(f, 20, 0);
+    (void)submit_message(f, 0, "0"); /* the last commit was long ago */
+    while (commits(f) == 0)
+        sched_yield();
+    set_room(4096);
+    uint64_t acknowledged = submit_message(f, 0, "acknowledged");
+    expect_acknowledged(f, 0, acknowledged);
+    lmdb_clock_set(lmdb_clock() + 20);
+    wait_for_state(f, STORE_WAITING);
+    uint64_t held = submit_message(f, 0, "held back");
+    assert_int_equal(f->store->ops->collect(f->store, 0, &failed), acknowledged);
+    lmdb_clock_set(lmdb_clock() + f->options.full_timeout);
+    assert_true(lmdb_wait(f, 0, held));
+    assert_true(lmdb_wait(f, 1, submit_message(f, 1, "refused at once")));
+    set_room(RLIM_INFINITY);
+    wait_for_state(f, STORE_WRITES);
+    expect_acknowledged(f, 0, submit_message(f, 0, "after it"));
     f->options.interval = 0;
-    lmdb_expect(f,
-                "session 1 s\nmessage a=1 to 1/1\n"); /* what was submitted is written at the end */
+    lmdb_close(f);
+    lmdb_open(f);
+    assert_non_null(
+        strstr(f->loaded, "message a=acknowledged to 1/1\nmessage a=after it to 1/1\n"));
+    assert_null(strstr(f->loaded, "held back"));
+    assert_null(strstr(f->loaded, "refused"));
+}
+
+static void test_writer_delay_collects_before_each_commit(void **state)
+{
+    struct lmdb_fixture *f = *state;
+    bool failed;
+    open_with(f, 0, 20);
+    for (uint64_t turn = 1; turn <= 3; turn++) {
+        uint64_t first = submit_message(f, 0, "x");
+        expect_collecting(f, 0, first);
+        assert_true(f->store->ops->collect(f->store, 0, &failed) <
+                    first); /* acknowledgements wait */
+        uint64_t second = submit_message(f, 1, "y");
+        expect_collecting(f, 1, second);
+        lmdb_clock_set(lmdb_clock() + 20);
+        assert_false(lmdb_wait(f, 0, first));
+        assert_false(lmdb_wait(f, 1, second));
+        assert_int_equal(commits(f), turn);
+    }
+}
+
+static void test_writer_delay_is_over_when_there_is_much(void **state)
+{
+    struct lmdb_fixture *f = *state;
+    static char payload[60001];
+    memset(payload, 'x', sizeof payload - 1);
+    open_with(f, 0, 20);
+    for (int i = 0; i < 75; i++) /* 4.5 MB */
+        (void)submit_message(f, 0, payload);
+    while (commits(f) == 0) /* though the clock stands still */
+        sched_yield();
 }
 
 #define WITH_STORE(test) cmocka_unit_test_setup_teardown(test, setup, teardown)
@@ -342,6 +490,7 @@ int main(void)
         WITH_STORE(test_writer_tells_each_worker_its_own),
         WITH_STORE(test_writer_failure_is_told_of_its_batches_alone),
         WITH_STORE(test_writer_is_behind_with_old_data),
+        WITH_STORE(test_writer_is_behind_later_where_commits_take_long),
         WITH_STORE(test_writer_is_behind_with_much_data),
         WITH_STORE(test_writer_exchange_waits_for_the_message_of_another_worker),
         WITH_STORE(test_writer_log_stays_small),
@@ -349,7 +498,10 @@ int main(void)
         WITH_STORE(test_writer_late_batch_joins_the_next_commit),
         WITH_STORE(test_writer_failed_exchange_has_not_happened),
         WITH_STORE(test_writer_nothing_to_write_is_no_commit),
-        WITH_STORE(test_writer_interval_acknowledges_at_once),
+        WITH_STORE(test_writer_interval_acknowledges_at_once_and_commits_that_often),
+        WITH_STORE(test_writer_interval_that_cannot_be_kept_is_told),
+        WITH_STORE(test_writer_delay_collects_before_each_commit),
+        WITH_STORE(test_writer_delay_is_over_when_there_is_much),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

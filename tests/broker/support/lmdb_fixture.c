@@ -13,7 +13,7 @@
 
 #include <cmocka.h>
 
-static _Atomic uint64_t the_time = 1000000;
+static _Atomic uint64_t the_time = 1000000, time_step;
 static pthread_mutex_t wake_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t woken = PTHREAD_COND_INITIALIZER;
 static unsigned long wakes;
@@ -25,7 +25,12 @@ void lmdb_clock_set(uint64_t now)
 
 uint64_t lmdb_clock(void)
 {
-    return atomic_load(&the_time);
+    return atomic_fetch_add(&the_time, atomic_load(&time_step));
+}
+
+void lmdb_clock_step(uint64_t milliseconds)
+{
+    atomic_store(&time_step, milliseconds);
 }
 
 static void not_random(void *bytes, size_t len)

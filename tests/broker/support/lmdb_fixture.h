@@ -36,6 +36,8 @@ void lmdb_expect(struct lmdb_fixture *f, const char *loaded);
 /* Sets the clock that the store is given. */
 void lmdb_clock_set(uint64_t now);
 uint64_t lmdb_clock(void);
+/* From now on so many milliseconds pass whenever the clock is read. */
+void lmdb_clock_step(uint64_t milliseconds);
 
 /* Adds an operation to the worker's next batch; what it owns is given away. */
 void lmdb_add(struct lmdb_fixture *f, unsigned worker, const struct store_op *op);
