@@ -12,6 +12,7 @@
 #include "broker/log.h"
 #include "broker/quota.h"
 #include "broker/session.h"
+#include "broker/session_table.h"
 #include "broker/takeover.h"
 
 #include <stdlib.h>
@@ -202,8 +203,20 @@ void on_connect(struct conn *conn, struct span body, uint64_t now)
     conn->names = NULL;
 }
 
+/* Whoever has a session may come and take what waits in it: that is what makes room. */
+static bool is_too_much(const struct conn *conn, struct span client_id)
+{
+    struct broker *broker = conn->worker->broker;
+    return memory_level(&broker->memory) >= MEMORY_TIGHT &&
+           !session_table_has(broker->table, client_id);
+}
+
 void conn_admitted(struct conn *conn, struct span client_id, uint64_t now)
 {
+    if (is_too_much(conn, client_id)) {
+        conn_refuse(conn, MQTT_SERVER_BUSY, "memory_limit is nearly reached", now);
+        return;
+    }
     const struct identity identity = { .user = conn->user,
                                        .listener = conn->listener->index,
                                        .any_listener = !conn->config->per_listener_settings,

@@ -587,7 +587,11 @@ static enum progress resend(struct conn *conn, struct session *session, struct m
 /* Whether another delivery of QoS 1 or 2 may be in flight. */
 static bool window_open(const struct conn *conn, struct inflight *inflight)
 {
+    const struct memory *memory = &conn->worker->broker->memory;
     uint64_t max_bytes = conn->config->max_inflight_bytes;
+    if (memory_level(memory) != MEMORY_PLENTY &&
+        (!max_bytes || max_bytes > memory_queue_bytes(memory)))
+        max_bytes = memory_queue_bytes(memory);
     return inflight->window < conn->window && inflight_reserve(inflight) &&
            !(max_bytes && inflight->count && inflight->bytes >= max_bytes);
 }

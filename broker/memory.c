@@ -23,7 +23,7 @@ static const struct {
     [MEMORY_PLENTY] = { 0, UINT64_MAX, "all is served again" },
     [MEMORY_SHRINKING] = { 12, 64 * 1024, "long queues do not grow any more" },
     [MEMORY_TIGHT] = { 14, 8 * 1024,
-                       "new connections, subscriptions and retained messages are "
+                       "new clients, subscriptions and retained messages are "
                        "refused, and large packets" },
     [MEMORY_OUT] = { 15, 8 * 1024, "publications are refused" },
 };

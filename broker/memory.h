@@ -5,13 +5,15 @@
  *
  *     share of the limit   level      what it forbids, beside what the level before does
  *     below 3/4            PLENTY     nothing
- *     from 3/4             SHRINKING  queues of more than 64 KB: the newest message is dropped
- *     from 7/8             TIGHT      new connections, subscriptions and retained messages; queues of
+ *     from 3/4             SHRINKING  queues of more than 64 KB: the newest message is dropped; and as
+ *                                     much on its way to a client
+ *     from 7/8             TIGHT      new clients, subscriptions and retained messages; queues of
  *                                     more than 8 KB; packets that are not complete at 64 KB
  *     from 15/16           OUT        publications
  *
  * So those who take most are refused first, and a client that reads what it is sent is served as
- * ever. Every refusal is counted and told to the peer where MQTT has a word for it.
+ * ever. A client that has a session may come at any level, and take what waits in it: else what
+ * waits for those who were away would keep them away. Every refusal is counted and told to the peer where MQTT has a word for it.
  */
 #pragma once
 

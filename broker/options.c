@@ -328,9 +328,9 @@ const struct option option_table[] = {
 { .key = "memory_limit", .type = OPT_BYTES, GLOBAL(memory_limit),
   .max = TEBI, .preset = "0", .no_limit = true, .live = true,
   .help = "Memory that the broker uses at most, the pages of the store not counted. From three "
-          "quarters of it on, queues stay short; then new connections, subscriptions, retained "
-          "messages and large packets are refused, at last publications; each is counted and "
-          "logged. 0 is no limit." },
+          "quarters of it on, queues stay short; then new clients (those without a session here), "
+          "subscriptions, retained messages and large packets are refused, at last publications; "
+          "each is counted and logged. 0 is no limit." },
 { .key = "queue_qos0_messages", .type = OPT_BOOL, GLOBAL(queue_qos0_messages),
   .preset = "false", .live = true,
   .help = "Whether messages of QoS 0 are kept as well for a client with a persistent session "

@@ -110,6 +110,15 @@ struct session *session_table_claim(struct session_table *table, struct worker *
     return session;
 }
 
+bool session_table_has(struct session_table *table, struct span client_id)
+{
+    uint64_t hash = XXH3_64bits_withSeed(client_id.data, client_id.len, table->seed);
+    lock_take(&table->lock, RANK_SESSION_TABLE);
+    bool has = find(table, client_id, hash) != NULL;
+    lock_drop(&table->lock, RANK_SESSION_TABLE);
+    return has;
+}
+
 void session_table_remove(struct session_table *table, struct session *session)
 {
     lock_take(&table->lock, RANK_SESSION_TABLE);

@@ -18,5 +18,6 @@ void session_table_free(struct session_table *table);
  * table. *ret_created tells which. NULL: no memory. */
 struct session *session_table_claim(struct session_table *table, struct worker *worker,
                                     struct span client_id, bool *ret_created);
+bool session_table_has(struct session_table *table, struct span client_id);
 void session_table_remove(struct session_table *table, struct session *session);
 size_t session_table_count(struct session_table *table);

@@ -30,6 +30,9 @@
 #define PAUSE_TIME    100
 #define REFILL_TIME   10
 #define REFUSED_EVERY 10000
+/* Connections that may be at the door when memory is tight: one of them may be a client whose session
+ * holds some. */
+#define TIGHT_DOOR 64u
 
 static int open_spare(void)
 {
@@ -87,9 +90,8 @@ static bool pass_gate(struct acceptor *acceptor, const struct sockaddr *address,
     return !why;
 }
 
-static bool crowded(const struct server *server)
+static bool crowded(const struct server *server, uint32_t most)
 {
-    uint32_t most = server->config->max_unauthenticated;
     return most && server_connections(server) >= broker_clients(server->broker) + most;
 }
 
@@ -106,11 +108,12 @@ static bool has_room(struct acceptor *acceptor, struct listener *listener,
         say_refused(acceptor, config, "the limit of open files (ulimit -n) is nearly reached");
         return false;
     }
-    if (broker_memory_level(acceptor->server->broker) >= MEMORY_TIGHT) {
+    if (broker_memory_level(acceptor->server->broker) >= MEMORY_TIGHT &&
+        crowded(acceptor->server, TIGHT_DOOR)) {
         say_refused(acceptor, config, "memory_limit is nearly reached");
         return false;
     }
-    if (crowded(acceptor->server)) {
+    if (crowded(acceptor->server, acceptor->server->config->max_unauthenticated)) {
         say_refused(acceptor, config, "max_unauthenticated is reached");
         return false;
     }

@@ -136,7 +136,8 @@ static unsigned queued_for_absent(struct fixture *f, unsigned count, const char 
     peer_connect(&f->b, &f->world, "b", &(struct connect_options){ .resume = true, .expiry = 60 });
     peer_subscribe(&f->b, "t", 1, 0);
     peer_disconnect(&f->b);
-    peer_connect(&f->a, &f->world, "a", &(struct connect_options){ 0 });
+    if (!f->a.conn)
+        peer_connect(&f->a, &f->world, "a", &(struct connect_options){ 0 });
     for (unsigned i = 0; i < count; i++)
         peer_publish(&f->a, "t", payload, 1, false);
     peer_connect(&f->b, &f->world, "b", &(struct connect_options){ .resume = true, .expiry = 60 });
@@ -165,6 +166,7 @@ static void test_long_queues_stop_growing_first(void **state)
     peer_connect(&f.b, &f.world, "b", &(struct connect_options){ .resume = true, .expiry = 60 });
     peer_subscribe(&f.b, "t", 1, 0);
     peer_disconnect(&f.b);
+    peer_connect(&f.a, &f.world, "a", &(struct connect_options){ 0 });
     use(&f, 14);
     assert_in_range(queued_for_absent(&f, 900, payload), 60, 80); /* 8 KB */
     tear_down(&f);
@@ -210,6 +212,54 @@ static void test_new_subscriptions_and_retained_messages_are_refused_when_tight(
     peer_subscribe(&f.a, "u", 0, 0);
     assert_int_equal(f.a.last[MQTT_SUBACK], 0);
     peer_disconnect(&f.a);
+    tear_down(&f);
+}
+
+static void test_new_clients_are_refused_when_tight_but_none_who_has_a_session(void **state)
+{
+    const struct connect_options kept = { .resume = true, .expiry = 60 },
+                                 busy = { .reason = MQTT_SERVER_BUSY };
+    struct fixture f;
+    (void)state;
+    set_up(&f, LIMIT);
+    peer_connect(&f.a, &f.world, "a", &kept);
+    peer_disconnect(&f.a);
+    for (unsigned sixteenths = 14; sixteenths <= 15; sixteenths++) {
+        use(&f, sixteenths);
+        peer_connect(&f.b, &f.world, "b", &busy);
+        assert_true(f.b.closing || !f.b.conn);
+        peer_lose(&f.b);
+        peer_connect(&f.a, &f.world, "a", &kept);
+        assert_true(f.a.session_present);
+        peer_disconnect(&f.a);
+    }
+    use(&f, 13);
+    peer_connect(&f.b, &f.world, "b", &(struct connect_options){ 0 });
+    peer_disconnect(&f.b);
+    tear_down(&f);
+}
+
+static void test_no_more_than_a_queue_is_on_its_way_to_a_client(void **state)
+{
+    char payload[50];
+    struct fixture f;
+    (void)state;
+    memset(payload, 'x', sizeof payload - 1);
+    payload[sizeof payload - 1] = '\0';
+    set_up(&f, LIMIT "max_queued_messages 0\n");
+    peer_connect(&f.a, &f.world, "a", &(struct connect_options){ 0 });
+    peer_connect(&f.b, &f.world, "b", &(struct connect_options){ 0 });
+    peer_subscribe(&f.b, "t", 1, 0);
+    use(&f, 14);
+    for (unsigned i = 0; i < 900; i++)
+        peer_publish(&f.a, "t", payload, 1, false);
+    assert_in_range(peer_unseen(&f.b), 100,
+                    200); /* 8 KB, without overhead, that it does not acknowledge */
+    use(&f, 11);
+    peer_publish(&f.a, "t", payload, 1, false);
+    assert_in_range(peer_unseen(&f.b), 150, 300); /* and what was queued behind them */
+    peer_disconnect(&f.a);
+    peer_disconnect(&f.b);
     tear_down(&f);
 }
 
@@ -264,6 +314,8 @@ int main(void)
         cmocka_unit_test(test_long_queues_stop_growing_first),
         cmocka_unit_test(test_who_reads_is_served_at_every_level_but_the_last),
         cmocka_unit_test(test_new_subscriptions_and_retained_messages_are_refused_when_tight),
+        cmocka_unit_test(test_new_clients_are_refused_when_tight_but_none_who_has_a_session),
+        cmocka_unit_test(test_no_more_than_a_queue_is_on_its_way_to_a_client),
         cmocka_unit_test(test_publications_are_refused_at_last),
         cmocka_unit_test(test_incomplete_packet_may_not_grow_when_tight),
     };

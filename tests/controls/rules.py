@@ -419,6 +419,21 @@ RULES = {
         "    record->restricted = principal->own != NULL;\n    if (principal->own)",
         "    if (0)",
         "tokens.topics_of_the_token_hold_over_a_restart-9"),
+    "who has a session comes in when memory is tight": unit(
+        "broker/conn_connect.c",
+        "           !session_table_has(broker->table, client_id);",
+        "           client_id.data;",
+        "memory:none_who_has_a_session"),
+    "who has none does not": unit(
+        "broker/conn_connect.c",
+        "    if (is_too_much(conn, client_id)) {",
+        "    if (0 && is_too_much(conn, client_id)) {",
+        "memory:none_who_has_a_session"),
+    "what is on its way to a client is bounded when memory is scarce": unit(
+        "broker/conn_out.c",
+        "        max_bytes = memory_queue_bytes(memory);",
+        "        max_bytes += 0;",
+        "memory:on_its_way"),
     "memory that cannot be told is no plenty": unit(
         "broker/memory.c",
         "        return; /* it cannot be told just now: that is no plenty */",

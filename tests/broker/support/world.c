@@ -293,7 +293,7 @@ void peer_connect(struct peer *peer, struct world *world, const char *client_id,
     send_packet(peer, MQTT_CONNECT << 4, span_of(variable, sizeof variable), span_of(props, p.len),
                 span_of(payload, c.len));
     run(peer);
-    assert_true(world->threaded || peer->last[MQTT_CONNACK] == MQTT_SUCCESS);
+    assert_true(world->threaded || peer->last[MQTT_CONNACK] == options->reason);
 }
 
 void peer_subscribe(struct peer *peer, const char *filter, uint8_t options, uint32_t sub_id)

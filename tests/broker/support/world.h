@@ -81,6 +81,7 @@ struct connect_options {
     uint16_t receive_maximum; /* 0: the default */
     const char *user;         /* NULL: none */
     const char *will;         /* a topic, NULL: none */
+    uint8_t reason;           /* of CONNACK: not 0, and it is closed then */
 };
 
 /* CONNECT at version 5, and runs. The peer starts as {0}, or has been disconnected. */
