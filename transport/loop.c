@@ -30,8 +30,6 @@
 
 /* For the TLS handshake, and for the HTTP headers after that. */
 #define HANDSHAKE_TIME 10
-/* WebSocket connections that may be before their upgrade at a time; others wait for their turn. */
-#define HANDSHAKES_MAX 512
 /* More than a TLS record, else libwebsockets 4.1 on libuv leaves the rest of one undelivered. */
 #define READ_BUFFER       65536u
 #define CLOSING_TICK      100
@@ -277,7 +275,6 @@ static enum err make_context(struct loop *loop, const struct config *config)
         .foreign_loops = foreign,
         .pt_serv_buf_size = READ_BUFFER,
         .timeout_secs = HANDSHAKE_TIME,
-        .max_http_header_pool2 = HANDSHAKES_MAX,
         .retry_and_idle_policy = &no_pings,
         .port = CONTEXT_PORT_NO_LISTEN_SERVER,
     };

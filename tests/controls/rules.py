@@ -440,6 +440,11 @@ RULES = {
         "        (void)0;",
         "memory:cannot_be_told"),
 
+    "no WebSocket waits for the headers of others": end_to_end(
+        "transport/loop.c",
+        "        .retry_and_idle_policy = &no_pings,\n        .port",
+        "        .max_http_header_pool2 = 512,\n        .port",
+        "strangers.those_who_say_little_are_in_nobodys_way-ws-True"),
     "handshakes beyond the budget wait": end_to_end(
         "transport/acceptor.c",
         "        bool may = has_credit(socket);",

@@ -42,6 +42,14 @@ def crowd(address, count):
     return [connect_socket(address) for _ in range(count)]
 
 
+def select_all(sockets):
+    """Those with something to read, or closed."""
+    poll = select.poll()
+    for sock in sockets:
+        poll.register(sock, select.POLLIN)
+    return poll.poll(0)
+
+
 def close_all(sockets):
     for sock in sockets:
         sock.close()
@@ -158,6 +166,24 @@ def test_who_is_refused_by_his_address_takes_no_handshake_from_the_budget():
         for client in clients:
             client.ping()
             client.close()
+
+
+@noctule_only
+@cases(kind=KINDS, silent=(True, False))
+def test_those_who_say_little_are_in_nobodys_way(kind, silent):
+    """They are closed in time; until then a client is let in before any of them has gone."""
+    with Broker(kind, workers=2) as broker:
+        address = broker.addresses[0]
+        sockets = crowd(address, 1500)
+        for sock in sockets:
+            sock.sendall(b"" if silent else b"GET / HTTP/1.1\r\n")
+        if not silent and kind != "ws":  # what is neither MQTT nor TLS is closed at once
+            assert all(is_closed(sock) for sock in sockets)
+            close_all(sockets)
+            sockets = []
+        assert lets_in(address)
+        assert not select_all(sockets), "it waited for their end"
+        close_all(sockets)
 
 
 @noctule_only
