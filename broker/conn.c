@@ -25,8 +25,9 @@ enum {
     HELD_MAX = 256 * 1024, /* bytes held while the session is on its way; then it is left unread */
     PARTIAL_FIRST = 1024,  /* first allocation for an incomplete packet; doubled up to the step */
     PARTIAL_STEP = 1024 * 1024,
-    PARTIAL_TIGHT = 64 * 1024, /* what an incomplete packet may take when memory is tight */
-    HELD_STRANGER = 16 * 1024, /* the same while it is not known who it is */
+    PARTIAL_TIGHT = 64 * 1024,   /* what an incomplete packet may take when memory is tight */
+    PARTIAL_STRANGER = 8 * 1024, /* what a CONNECT may take as soon as it becomes scarce */
+    HELD_STRANGER = 16 * 1024,   /* the same while it is not known who it is */
 };
 
 static timer_fn conn_timer;
@@ -254,6 +255,15 @@ void conn_lost(struct conn *conn, const char *why, uint64_t now)
 
 /* ---- bytes in ---- */
 
+/* Memory for what is not complete may not be had: the larger the less, and soonest for a stranger, so
+ * that no crowd of them makes it scarce for those who are let in. */
+static bool is_refused_memory(const struct conn *conn, size_t need)
+{
+    enum memory_level level = memory_level(&conn->worker->broker->memory);
+    return (need > PARTIAL_TIGHT && level >= MEMORY_TIGHT) ||
+           (conn->phase == CONN_NEW && need > PARTIAL_STRANGER && level >= MEMORY_SHRINKING);
+}
+
 /* Appends to the partial packet, which grows as bytes arrive: a length that was only promised
  * allocates nothing. */
 static bool keep(struct conn *conn, struct span bytes)
@@ -262,7 +272,7 @@ static bool keep(struct conn *conn, struct span bytes)
     size_t len = partial ? partial->len : 0, need = len + bytes.len;
     if (!partial || need > partial->room) {
         size_t room = partial ? partial->room : PARTIAL_FIRST;
-        if (need > PARTIAL_TIGHT && memory_level(&conn->worker->broker->memory) >= MEMORY_TIGHT)
+        if (is_refused_memory(conn, need))
             return false;
         while (room < need) /* a large one moves no bytes when it grows, and need not be doubled */
             room += room < PARTIAL_STEP ? room : PARTIAL_STEP;

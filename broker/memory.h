@@ -6,7 +6,7 @@
  *     share of the limit   level      what it forbids, beside what the level before does
  *     below 3/4            PLENTY     nothing
  *     from 3/4             SHRINKING  queues of more than 64 KB: the newest message is dropped; and as
- *                                     much on its way to a client
+ *                                     much on its way to a client; a CONNECT that is not complete at 8 KB
  *     from 7/8             TIGHT      new clients, subscriptions and retained messages; queues of
  *                                     more than 8 KB; packets that are not complete at 64 KB
  *     from 15/16           OUT        publications

@@ -303,6 +303,24 @@ static void test_incomplete_packet_may_not_grow_when_tight(void **state)
     tear_down(&f);
 }
 
+static void test_a_stranger_may_not_send_much_when_memory_is_scarce(void **state)
+{
+    static uint8_t connect[20 * 1024] = "\x10\xff\xff\x3f\0\4MQTT\5"; /* of one megabyte */
+    struct fixture f;
+    (void)state;
+    for (unsigned sixteenths = 11; sixteenths <= 12; sixteenths++) {
+        set_up(&f, LIMIT);
+        use(&f, sixteenths);
+        peer_begin(&f.a, &f.world, 0);
+        peer_feed(&f.a, span_of(connect, 8 * 1024));
+        assert_false(f.a.closing);
+        peer_feed(&f.a, span_of(connect + 8 * 1024, 12 * 1024));
+        assert_int_equal(f.a.closing, sixteenths == 12);
+        peer_lose(&f.a);
+        tear_down(&f);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -316,6 +334,7 @@ int main(void)
         cmocka_unit_test(test_new_subscriptions_and_retained_messages_are_refused_when_tight),
         cmocka_unit_test(test_new_clients_are_refused_when_tight_but_none_who_has_a_session),
         cmocka_unit_test(test_no_more_than_a_queue_is_on_its_way_to_a_client),
+        cmocka_unit_test(test_a_stranger_may_not_send_much_when_memory_is_scarce),
         cmocka_unit_test(test_publications_are_refused_at_last),
         cmocka_unit_test(test_incomplete_packet_may_not_grow_when_tight),
     };

@@ -424,6 +424,11 @@ RULES = {
         "           !session_table_has(broker->table, client_id);",
         "           client_id.data;",
         "memory:none_who_has_a_session"),
+    "a stranger may not send much when memory is scarce": unit(
+        "broker/conn.c",
+        "need > PARTIAL_STRANGER && level >= MEMORY_SHRINKING);",
+        "need > PARTIAL_STRANGER && level > MEMORY_OUT);",
+        "memory:stranger"),
     "who has none does not": unit(
         "broker/conn_connect.c",
         "    if (is_too_much(conn, client_id)) {",

@@ -258,6 +258,19 @@ static void send_packet(struct peer *peer, uint8_t first, struct span variable, 
     peer_feed(peer, span_of(out, len));
 }
 
+void peer_begin(struct peer *peer, struct world *world, unsigned worker)
+{
+    peer->world = world;
+    peer->link.ops = &link_ops;
+    peer->len = 0;
+    peer->conn = conn_new(broker_worker(world->broker, worker % broker_worker_count(world->broker)),
+                          &peer->link,
+                          &(struct conn_origin){ .listener = &world->config->listeners[0],
+                                                 .address = span_str("test") },
+                          world->now);
+    assert_non_null(peer->conn);
+}
+
 void peer_connect(struct peer *peer, struct world *world, const char *client_id,
                   const struct connect_options *options)
 {
@@ -265,16 +278,7 @@ void peer_connect(struct peer *peer, struct world *world, const char *client_id,
                        payload[128];
     struct mqtt_writer p = { .out = props, .room = sizeof props },
                        c = { .out = payload, .room = sizeof payload };
-    peer->world = world;
-    peer->link.ops = &link_ops;
-    peer->len = 0;
-    peer->conn = conn_new(
-        broker_worker(world->broker, options->worker % broker_worker_count(world->broker)),
-        &peer->link,
-        &(struct conn_origin){ .listener = &world->config->listeners[0],
-                               .address = span_str("test") },
-        world->now);
-    assert_non_null(peer->conn);
+    peer_begin(peer, world, options->worker);
     if (options->expiry)
         mqtt_put_number_property(&p, MQTT_PROP_SESSION_EXPIRY, options->expiry);
     if (options->receive_maximum)

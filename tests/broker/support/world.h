@@ -87,6 +87,8 @@ struct connect_options {
 /* CONNECT at version 5, and runs. The peer starts as {0}, or has been disconnected. */
 void peer_connect(struct peer *peer, struct world *world, const char *client_id,
                   const struct connect_options *options);
+/* A connection on which nothing was sent yet. */
+void peer_begin(struct peer *peer, struct world *world, unsigned worker);
 void peer_feed(struct peer *peer, struct span bytes); /* without running */
 void peer_subscribe(struct peer *peer, const char *filter, uint8_t options, uint32_t sub_id);
 void peer_unsubscribe(struct peer *peer, const char *filter);
