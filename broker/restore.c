@@ -23,12 +23,39 @@
 #include <errno.h>
 #include <stdlib.h>
 
-/* Whose slot it is; by open addressing, free where slot is 0. */
+/* Whose slot it is; by open addressing, free where slot is 0. Groups have a table of their own: it is
+ * small, so it is asked first. */
 struct holder {
     uint32_t slot;
     bool connected; /* a session that had a connection when the broker ended */
     struct session *session;
     struct group *group;
+};
+
+struct holders {
+    struct holder *table;
+    size_t count, room; /* room is a power of two */
+};
+
+/*
+ * A number on its way into a session's tail. There may be millions, for a hundred thousand sessions
+ * in turn, and each touches memory that has not been touched for long: so whatever the next step
+ * needs is asked for some numbers before.
+ *
+ *   number_add() ─ AHEAD others ─► its holder ─ AHEAD others ─► its session ─► its pages ─► its tail
+ */
+enum { AHEAD = 8, ON_THE_WAY = 64 };
+
+struct number {
+    uint64_t sequence;
+    uint32_t slot, size;
+    uint8_t qos;
+    const struct holder *holder; /* once it is looked up; NULL: nobody */
+};
+
+struct numbers {
+    struct number ring[ON_THE_WAY];
+    uint64_t added, done; /* those between are on their way */
 };
 
 struct exchange {
@@ -47,53 +74,65 @@ struct late_route {
 
 struct restore {
     struct broker *broker;
-    struct holder *holders;
-    size_t holder_count, holder_room;
+    struct holders sessions, groups;
+    struct numbers numbers;
     struct exchange *exchanges;
     size_t exchange_count, exchange_room;
     struct late_route *routes;
     size_t route_count, route_room;
-    size_t sessions, messages, retained;
+    size_t session_count, messages, retained;
 };
 
 /* ---- who has a slot ---- */
 
-static struct holder *holder_place(struct holder *holders, size_t room, uint32_t slot)
+static size_t first_place(uint32_t slot, size_t room)
 {
-    size_t at = (slot * UINT32_C(2654435761)) & (room - 1);
-    while (holders[at].slot && holders[at].slot != slot)
-        at = (at + 1) & (room - 1);
-    return &holders[at];
+    return (slot * UINT32_C(2654435761)) & (room - 1);
 }
 
-static bool holder_add(struct restore *restore, const struct holder *holder)
+static struct holder *holder_place(const struct holders *holders, uint32_t slot)
 {
-    if (restore->holder_count * 2 >= restore->holder_room) {
-        size_t room = restore->holder_room ? restore->holder_room * 2 : 1024;
-        struct holder *grown = calloc(room, sizeof *grown);
-        if (!grown)
+    size_t at = first_place(slot, holders->room);
+    while (holders->table[at].slot && holders->table[at].slot != slot)
+        at = (at + 1) & (holders->room - 1);
+    return &holders->table[at];
+}
+
+static bool holder_add(struct holders *holders, const struct holder *holder)
+{
+    if (holders->count * 2 >= holders->room) {
+        struct holders grown = { .count = holders->count,
+                                 .room = holders->room ? holders->room * 2 : 64 };
+        grown.table = calloc(grown.room, sizeof *grown.table);
+        if (!grown.table)
             return false;
-        for (size_t i = 0; i < restore->holder_room; i++)
-            if (restore->holders[i].slot)
-                *holder_place(grown, room, restore->holders[i].slot) = restore->holders[i];
-        free(restore->holders);
-        restore->holders = grown;
-        restore->holder_room = room;
+        for (size_t i = 0; i < holders->room; i++)
+            if (holders->table[i].slot)
+                *holder_place(&grown, holders->table[i].slot) = holders->table[i];
+        free(holders->table);
+        *holders = grown;
     }
-    *holder_place(restore->holders, restore->holder_room, holder->slot) = *holder;
-    restore->holder_count++;
+    *holder_place(holders, holder->slot) = *holder;
+    holders->count++;
     return true;
+}
+
+static const struct holder *holder_find(const struct holders *holders, uint32_t slot)
+{
+    if (slot == 0 || holders->count == 0)
+        return NULL;
+    const struct holder *holder = holder_place(holders, slot);
+    return holder->slot == slot ? holder : NULL;
 }
 
 /* NULL: nobody, or not any more. */
 static const struct holder *holder_of(const struct restore *restore, uint32_t slot)
 {
-    if (slot == 0 || restore->holder_count == 0)
-        return NULL;
-    const struct holder *holder = holder_place(restore->holders, restore->holder_room, slot);
-    if (holder->slot != slot || (holder->session && holder->session->slot != slot))
-        return NULL;
-    return holder;
+    const struct holder *holder = holder_find(&restore->groups, slot);
+    if (holder)
+        return holder;
+    holder = holder_find(&restore->sessions, slot);
+    return holder && holder->session->slot == slot ? holder : NULL;
 }
 
 static struct session *session_of(const struct restore *restore, uint32_t slot)
@@ -119,7 +158,7 @@ static bool take_group(void *ctx, uint32_t slot, struct span share_filter)
         return true;
     }
     struct group *group = group_restore(any_worker(restore), slot, share_filter);
-    return group && holder_add(restore, &(struct holder){ .slot = slot, .group = group });
+    return group && holder_add(&restore->groups, &(struct holder){ .slot = slot, .group = group });
 }
 
 static bool take_session(void *ctx, uint32_t slot, const struct session_record *record)
@@ -133,7 +172,7 @@ static bool take_session(void *ctx, uint32_t slot, const struct session_record *
     if (!session)
         return false;
     if (created)
-        restore->sessions++;
+        restore->session_count++;
     else /* the newer one counts */
         (void)durable_session_end(worker, session->slot);
     session->slot = slot;
@@ -141,7 +180,7 @@ static bool take_session(void *ctx, uint32_t slot, const struct session_record *
         return false;
     session_restore(session_owner(session), session, record, created);
     return holder_add(
-        restore,
+        &restore->sessions,
         &(struct holder){ .slot = slot, .session = session, .connected = record->connected });
 }
 
@@ -275,17 +314,83 @@ static bool take_outbound(void *ctx, const struct loaded_outbound *outbound)
     return add_exchange(restore, session, &released, &none);
 }
 
-/* It is read when the client comes back. */
-static bool give_number(struct session *session, const struct holder *holder,
-                        const struct loaded_message *message, uint8_t qos)
+/* ---- numbers ---- */
+
+static struct number *number_at(struct numbers *numbers, uint64_t place)
 {
-    struct pages *pages = paging_of(session);
+    return &numbers->ring[place % ON_THE_WAY];
+}
+
+/* It is read when the client comes back. */
+static bool number_give(struct restore *restore, const struct number *number)
+{
+    const struct holder *holder = number->holder;
+    if (!holder || holder->session->slot != number->slot) { /* it has ended: see take_receiver() */
+        durable_done_number(any_worker(restore), number->slot, number->sequence);
+        return true;
+    }
+    struct pages *pages = paging_of(holder->session);
     if (!pages)
         return false;
-    if (qos == 1 && holder->connected) /* it may have been sent in the last second */
-        pages->maybe_sent = message->sequence;
-    return tail_push(&pages->tail, message->sequence, message->size);
+    if (number->qos == 1 && holder->connected) /* it may have been sent in the last second */
+        pages->maybe_sent = number->sequence;
+    return tail_push(&pages->tail, number->sequence, number->size);
 }
+
+/* One step for each that has come so far. */
+static bool numbers_step(struct restore *restore)
+{
+    struct numbers *numbers = &restore->numbers;
+    const struct holders *sessions = &restore->sessions;
+    uint64_t at = numbers->added;
+    struct number *number = number_at(numbers, at);
+    if (sessions->count)
+        __builtin_prefetch(&sessions->table[first_place(number->slot, sessions->room)]);
+    if (at >= AHEAD) {
+        number = number_at(numbers, at - AHEAD);
+        number->holder = holder_find(sessions, number->slot);
+        if (number->holder) {
+            __builtin_prefetch(&number->holder->session->slot);
+            __builtin_prefetch(&number->holder->session->pages);
+        }
+    }
+    if (at >= 2 * AHEAD && (number = number_at(numbers, at - 2 * AHEAD))->holder)
+        __builtin_prefetch(number->holder->session->pages);
+    if (at >= 3 * AHEAD && (number = number_at(numbers, at - 3 * AHEAD))->holder &&
+        session_tail(number->holder->session))
+        tail_prefetch(session_tail(number->holder->session));
+    numbers->added++;
+    if (at < 4 * AHEAD)
+        return true;
+    numbers->done++;
+    return number_give(restore, number_at(numbers, at - 4 * AHEAD));
+}
+
+static bool number_add(struct restore *restore, const struct loaded_message *message,
+                       const struct loaded_receiver *receiver)
+{
+    *number_at(&restore->numbers,
+               restore->numbers.added) = (struct number){ .sequence = message->sequence,
+                                                          .size = message->size,
+                                                          .slot = receiver->slot,
+                                                          .qos = receiver->qos };
+    return numbers_step(restore);
+}
+
+/* Those that are still on their way. */
+static bool numbers_end(struct restore *restore)
+{
+    struct numbers *numbers = &restore->numbers;
+    for (; numbers->done < numbers->added; numbers->done++) {
+        struct number *number = number_at(numbers, numbers->done);
+        number->holder = holder_find(&restore->sessions, number->slot);
+        if (!number_give(restore, number))
+            return false;
+    }
+    return true;
+}
+
+/* ---- messages, one by one ---- */
 
 static bool give_to_session(struct restore *restore, const struct holder *holder,
                             const struct loaded_outbound *outbound, struct delivery *delivery)
@@ -334,12 +439,13 @@ static bool take_receiver(struct restore *restore, struct loaded_message *loaded
                           const struct loaded_outbound *outbound)
 {
     const struct loaded_receiver *receiver = &loaded->receivers[index];
-    const struct holder *holder = holder_of(restore, receiver->slot);
     bool released = outbound && outbound->state != AWAIT_PUBACK && outbound->state != AWAIT_PUBREC;
     bool valid = receiver->qos == 1 || receiver->qos == 2;
+    if (valid && !outbound && any_worker(restore)->pages &&
+        !holder_find(&restore->groups, receiver->slot))
+        return number_add(restore, loaded, receiver);
+    const struct holder *holder = holder_of(restore, receiver->slot);
     if (holder && valid && !released) {
-        if (holder->session && !outbound && any_worker(restore)->pages)
-            return give_number(holder->session, holder, loaded, receiver->qos);
         struct message *message = loaded->body(loaded);
         if (message)
             return give(restore, holder, message, index, outbound);
@@ -465,11 +571,11 @@ static void route_rest(struct restore *restore)
 static bool take_end(void *ctx)
 {
     struct restore *restore = ctx;
-    if (!restore_all_exchanges(restore))
+    if (!numbers_end(restore) || !restore_all_exchanges(restore))
         return false;
-    for (size_t i = 0; i < restore->holder_room; i++)
-        if (restore->holders[i].slot && restore->holders[i].group)
-            group_restored(any_worker(restore), restore->holders[i].group);
+    for (size_t i = 0; i < restore->groups.room; i++)
+        if (restore->groups.table[i].slot)
+            group_restored(any_worker(restore), restore->groups.table[i].group);
     return true;
 }
 
@@ -481,7 +587,8 @@ static void done(struct restore *restore)
         message_unref(restore->routes[i].message);
     free(restore->exchanges);
     free(restore->routes);
-    free(restore->holders);
+    free(restore->sessions.table);
+    free(restore->groups.table);
 }
 
 int broker_restore(struct broker *broker)
@@ -510,6 +617,6 @@ int broker_restore(struct broker *broker)
     if (err)
         return err;
     log_emit(LEVEL_NOTICE, "Restored %zu sessions, %zu messages for them, %zu retained messages.",
-             restore.sessions, restore.messages, restore.retained);
+             restore.session_count, restore.messages, restore.retained);
     return 0;
 }

@@ -25,6 +25,12 @@ struct tail {
 
 /* Appends a stored message of this size; false: no memory. */
 MUST_USE bool tail_push(struct tail *tail, uint64_t sequence, uint32_t size);
+/* Something is about to be appended. */
+static inline void tail_prefetch(const struct tail *tail)
+{
+    uint64_t place = (uint64_t)tail->head + tail->count;
+    __builtin_prefetch(&tail->ring[place < tail->room ? place : place - tail->room], 1);
+}
 /* Appends a delivery as it is, and takes it over; false: no memory, not taken. */
 MUST_USE bool tail_push_held(struct tail *tail, const struct delivery *delivery);
 /* The sequence at a place, 0 when a delivery in memory stands there. */

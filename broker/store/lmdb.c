@@ -254,6 +254,7 @@ int lmdb_store_open(const struct lmdb_store_options *options, struct store **ret
     struct lmdb_store *store = store_make(options);
     int rc = folder_open(store);
     if (rc == 0) {
+        folder_read_ahead(store);
         rc = salvage_if_damaged(store);
         if (rc == 0 && (rc = env_open(store)) == -EBADMSG && (rc = salvage(store)) == 0)
             rc = env_open(store);

@@ -21,6 +21,7 @@
 
 enum {
     LOOK_EVERY = 1000,         /* milliseconds between looks at the free space */
+    READ_AHEAD = 1024 * 1024,  /* bytes that are asked for at once */
     MAP_SIZE_MIN = 1024 * 1024 /* bytes */
 };
 
@@ -135,6 +136,20 @@ int folder_set_clean(const struct lmdb_store *store, bool clean)
     if (!clean && unlinkat(store->folder, "clean", 0) < 0 && errno != ENOENT)
         rc = -errno;
     return rc == 0 && fsync(store->folder) < 0 ? -errno : rc;
+}
+
+/* Not when it is so large that its beginning would be gone again when its end is read. */
+void folder_read_ahead(const struct lmdb_store *store)
+{
+    struct stat data;
+    int file = openat(store->folder, "data.mdb", O_RDONLY | O_CLOEXEC);
+    if (file < 0)
+        return;
+    off_t memory = (off_t)sysconf(_SC_PHYS_PAGES) * sysconf(_SC_PAGESIZE);
+    if (fstat(file, &data) == 0 && data.st_size < memory / 2)
+        for (off_t at = 0; at < data.st_size; at += READ_AHEAD)
+            (void)posix_fadvise(file, at, READ_AHEAD, POSIX_FADV_WILLNEED);
+    close(file);
 }
 
 bool folder_is_low(struct lmdb_store *store, uint64_t now)

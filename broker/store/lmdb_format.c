@@ -47,6 +47,14 @@ bool row_open(struct span key, struct span row, struct span *ret_body)
     return true;
 }
 
+bool row_open_again(struct span row, struct span *ret_body)
+{
+    if (row.len < ROW_HEAD || row.data[ROW_HEAD - 1] != ROW_VERSION)
+        return false;
+    *ret_body = span_of(row.data + ROW_HEAD, row.len - ROW_HEAD);
+    return true;
+}
+
 void meta_encode(const struct meta_row *meta, uint8_t *out)
 {
     out = put_u32(out, meta->version);

@@ -312,6 +312,7 @@ int salvage_if_damaged(struct lmdb_store *store)
     if (folder_was_clean(store))
         return 0;
     int rc = walk_in_child(check_here, store, &died);
+    store->checked = rc == 0;
     if (rc != -EBADMSG)
         return rc;
     if (died)

@@ -148,6 +148,7 @@ struct lmdb_store {
     void (*wake)(void *ctx, unsigned worker);
     void *wake_ctx; /* (i) once it has started */
     pthread_t thread;
+    bool checked; /* every row has been, by the child that looks at it after an unclean end */
     bool loaded, started; /* the thread that opens */
 
     _Atomic(struct store_batch *) submitted; /* (a) newest first */
@@ -215,6 +216,8 @@ int env_grow(struct lmdb_store *store);
 /* Whether the last end was clean; forgetting it, saying it. */
 bool folder_was_clean(const struct lmdb_store *store);
 int folder_set_clean(const struct lmdb_store *store, bool clean);
+/* All of the file is about to be read, for what says how it is read later says: nothing ahead. */
+void folder_read_ahead(const struct lmdb_store *store);
 bool folder_is_low(struct lmdb_store *store, uint64_t now);
 int meta_write(struct lmdb_store *store, MDB_txn *txn);
 int row_put(struct lmdb_store *store, MDB_txn *txn, enum table table, struct span key,

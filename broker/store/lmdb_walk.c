@@ -27,13 +27,6 @@ static bool meta_valid(const struct walk_row *row)
     return meta_decode(row->body, &meta);
 }
 
-static bool message_valid(struct span record)
-{
-    struct message *message = message_record_decode(record);
-    message_unref(message);
-    return message != NULL;
-}
-
 static bool session_valid(const struct walk_row *row)
 {
     struct session_record record;
@@ -59,7 +52,7 @@ static bool group_valid(const struct walk_row *row)
 static bool message_row_valid(const struct walk_row *row)
 {
     struct message_row message;
-    return message_row_decode(row->body, &message) && message_valid(message.message);
+    return message_row_decode(row->body, &message) && message_record_valid(message.message);
 }
 
 static bool log_valid(const struct walk_row *row)
@@ -76,7 +69,7 @@ static bool retained_valid(const struct walk_row *row)
 {
     struct span body = row->body;
     uint64_t number;
-    return take_u64(&body, &number) && (body.len == 0 || message_valid(body));
+    return take_u64(&body, &number) && (body.len == 0 || message_record_valid(body));
 }
 
 static const struct {
@@ -144,7 +137,7 @@ int walk_open(struct walk *walk, const char *path, bool live)
     *walk = (struct walk){ .env = NULL };
     if (stat(path, &at) < 0)
         return -errno;
-    unsigned flags = MDB_RDONLY | MDB_NOTLS | MDB_NORDAHEAD | (live ? 0 : MDB_NOLOCK) |
+    unsigned flags = MDB_RDONLY | MDB_NOTLS | (live ? 0 : MDB_NOLOCK) |
                      (S_ISDIR(at.st_mode) ? 0 : MDB_NOSUBDIR);
     int rc = mdb_env_create(&walk->env);
     if (rc)

@@ -107,6 +107,12 @@ static bool take_message(struct span in, struct message_parts *ret)
     return true;
 }
 
+bool message_record_valid(struct span bytes)
+{
+    struct message_parts parts;
+    return take_message(bytes, &parts);
+}
+
 struct message *message_record_decode(struct span bytes)
 {
     struct message_parts parts;
