@@ -253,17 +253,10 @@ static int apply_group_end(struct lmdb_store *store, MDB_txn *txn, const struct 
     return delete_slot(store, txn, TABLE_GROUP, op);
 }
 
-static int delete_message(struct lmdb_store *store, MDB_txn *txn, uint64_t sequence)
-{
-    uint8_t key[8];
-    put_u64(key, sequence);
-    return row_delete(store, txn, TABLE_MESSAGE, span_of(key, sizeof key));
-}
-
 static int apply_done_op(struct lmdb_store *store, MDB_txn *txn, const struct store_op *op)
 {
     if (op->state == DONE_LAST && goes_at_once(store, op->number))
-        return delete_message(store, txn, op->number);
+        return message_delete(store, txn, op->number);
     if (op->state != DONE_UNWRITTEN)
         acklog_done_entry(store, op->slot, op->number);
     return 0;
@@ -272,7 +265,7 @@ static int apply_done_op(struct lmdb_store *store, MDB_txn *txn, const struct st
 static int apply_routed(struct lmdb_store *store, MDB_txn *txn, const struct store_op *op)
 {
     struct stored *stored = op->message->stored;
-    return stored->unrouted && stored->left == 0 ? delete_message(store, txn, stored->sequence) : 0;
+    return stored->unrouted && stored->left == 0 ? message_delete(store, txn, stored->sequence) : 0;
 }
 
 /* ---- messages ---- */
@@ -334,6 +327,9 @@ static int put_message(struct lmdb_store *store, MDB_txn *txn, const struct mess
         return store_error(rc);
     if (sequence > *highest)
         *highest = sequence;
+    pack_count(store, &store->pack.put, size);
+    if (put->message->stored->unrouted) /* in its place */
+        pack_count(store, &store->pack.deleted, ROW_HEAD + message_row_size(put->message, true));
     uint8_t *row = value.mv_data;
     message_row_encode(put->message, put->unrouted, put->publisher, row + ROW_HEAD);
     row_seal(span_of(key, sizeof key), row, size);
@@ -594,6 +590,7 @@ bool held_writes(const struct lmdb_store *store)
 void held_apply_nothing(struct lmdb_store *store)
 {
     store->put_count = store->retained_count = store->reaped = store->tombs_due = 0;
+    store->pack.put = store->pack.deleted = 0;
     store->log.len = store->log.done_count = 0;
 }
 
@@ -601,6 +598,7 @@ int held_apply(struct lmdb_store *store, MDB_txn *txn, uint64_t now)
 {
     int rc = 0;
     store->put_count = store->retained_count = 0;
+    store->pack.put = store->pack.deleted = 0;
     store->log.len = store->log.done_count = 0;
     for (struct store_batch *batch = store->held; batch; batch = batch->next)
         for (size_t i = 0; i < batch->count; i++)
@@ -617,7 +615,10 @@ int held_apply(struct lmdb_store *store, MDB_txn *txn, uint64_t now)
         rc = put_all_retained(store, txn);
     if (rc == 0)
         rc = remove_tombstones(store, txn, now);
-    return rc ? rc : reap_apply(store, txn);
+    if (rc == 0)
+        rc = reap_apply(store, txn);
+    pack_note(store, txn);
+    return rc;
 }
 
 static void confirm_done(struct lmdb_store *store, const struct store_op *op)
@@ -687,6 +688,7 @@ void held_confirm(struct lmdb_store *store, uint64_t now)
 {
     acklog_confirm(store);
     reap_confirm(store);
+    store->pack.live += store->pack.put - store->pack.deleted;
     confirm_each(store, STORE_DONE, confirm_done);
     confirm_each(store, STORE_ROUTED, confirm_routed);
     confirm_each(store, STORE_MESSAGE, confirm_spared);

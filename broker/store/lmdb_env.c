@@ -189,6 +189,8 @@ static int make_tables(struct lmdb_store *store)
         return store_error(rc);
     for (int table = 0; table < TABLES && rc == 0; table++)
         rc = mdb_dbi_open(txn, table_name((enum table)table), MDB_CREATE, &store->dbi[table]);
+    if (rc == 0)
+        pack_note(store, txn);
     rc = rc ? store_error(rc) : meta_write(store, txn);
     if (rc == 0)
         return store_error(mdb_txn_commit(txn));
@@ -291,6 +293,24 @@ int row_delete(struct lmdb_store *store, MDB_txn *txn, enum table table, struct 
 {
     MDB_val k = val_of(key.data, key.len);
     int rc = mdb_del(txn, store->dbi[table], &k, NULL);
+    return rc == MDB_NOTFOUND ? 0 : store_error(rc);
+}
+
+int message_delete(struct lmdb_store *store, MDB_txn *txn, uint64_t sequence)
+{
+    uint8_t bytes[8];
+    MDB_cursor *cursor;
+    put_u64(bytes, sequence);
+    int rc = mdb_cursor_open(txn, store->dbi[TABLE_MESSAGE], &cursor);
+    if (rc)
+        return store_error(rc);
+    MDB_val key = val_of(bytes, sizeof bytes), value;
+    rc = mdb_cursor_get(cursor, &key, &value, MDB_SET);
+    if (rc == 0) {
+        pack_count(store, &store->pack.deleted, value.mv_size);
+        rc = mdb_cursor_del(cursor, 0);
+    }
+    mdb_cursor_close(cursor);
     return rc == MDB_NOTFOUND ? 0 : store_error(rc);
 }
 

@@ -431,6 +431,7 @@ static int load_message(struct load *load, struct span key, struct span body)
         return -EBADMSG;
     saw_slot(load, load->row.publisher);
     load->store->messages++;
+    pack_count(load->store, &load->store->pack.live, ROW_HEAD + body.len);
     if (load->row.unrouted)
         return load_unrouted(load, sequence);
     load->message = (struct loaded_message){ .sequence = sequence,

@@ -3,7 +3,7 @@
  * Removing messages whose last receiver is done. A client that comes back drains its messages in
  * order, and those of others lie between them: removing each at once would write a page for every
  * message. So an old one stays, with an entry in the log that says that it is done with, and when a
- * third of all are such, they are removed in the order in which they lie, many from one page. After
+ * quarter of all are such, they are removed in the order in which they lie, many from one page. After
  * a crash the log says it again. The writer thread alone.
  *
  *   dead:  removed | ── by sequence ──► | since the sorting
@@ -17,7 +17,7 @@
 enum {
     NEW_ONES = 8192,  /* the last messages that were written: their pages are warm */
     DEAD_MIN = 16384, /* so many may stay in any case */
-    DEAD_SHARE = 3,   /* and else a third of all */
+    DEAD_SHARE = 4,   /* and else a quarter of all */
     AT_ONCE = 2048,   /* removed in one transaction */
 };
 
@@ -55,17 +55,14 @@ bool reap_wanted(struct lmdb_store *store)
 
 int reap_apply(struct lmdb_store *store, MDB_txn *txn)
 {
-    uint8_t key[8];
     int rc = 0;
     store->reaped = 0;
     if (!reap_wanted(store))
         return 0;
     size_t left = store->reap_end - store->reap_at;
     for (size_t count = left < AT_ONCE ? left : AT_ONCE; store->reaped < count && rc == 0;
-         store->reaped++) {
-        put_u64(key, store->dead[store->reap_at + store->reaped].sequence);
-        rc = row_delete(store, txn, TABLE_MESSAGE, span_of(key, sizeof key));
-    }
+         store->reaped++)
+        rc = message_delete(store, txn, store->dead[store->reap_at + store->reaped].sequence);
     return rc;
 }
 

@@ -109,6 +109,16 @@ struct log_state {
     size_t done_count; /* of LOG_DONE entries in it */
 };
 
+/* The pages of messages, and what they hold: lmdb_pack.c. */
+struct pack {
+    size_t page_size;
+    uint64_t pages;        /* of the table, as of the last transaction */
+    uint64_t live;         /* bytes that its rows take of them */
+    uint64_t put, deleted; /* of them by this transaction */
+    uint64_t at, rest;     /* the pass is there; it had left so many pages */
+    bool under_way;
+};
+
 /* The thread that reads back what is not in memory any more. (R) under its lock, which is taken under
  * no other, (r) its own */
 struct reader {
@@ -178,6 +188,7 @@ struct lmdb_store {
     struct dead_message *dead;   /* (w) of them; [reap_at, reap_end) by sequence */
     size_t dead_count, dead_room, reap_at, reap_end;
     size_t reaped;            /* (w) those that the transaction removes */
+    struct pack pack;         /* (w) */
     struct message_put *puts; /* (w) what the transaction writes, by sequence */
     size_t put_count, put_room;
     struct retained_put *retained; /* (w) and its retained messages, by topic */
@@ -226,6 +237,8 @@ int row_put(struct lmdb_store *store, MDB_txn *txn, enum table table, struct spa
 int row_get(struct lmdb_store *store, MDB_txn *txn, enum table table, struct span key,
             struct span *ret_body);
 int row_delete(struct lmdb_store *store, MDB_txn *txn, enum table table, struct span key);
+/* A row of TABLE_MESSAGE, which is counted off. */
+int message_delete(struct lmdb_store *store, MDB_txn *txn, uint64_t sequence);
 
 /* ---- lmdb_apply.c: operations ---- */
 
@@ -256,6 +269,16 @@ void dead_add(struct lmdb_store *store, uint64_t sequence, uint32_t logged);
 bool reap_wanted(struct lmdb_store *store);
 int reap_apply(struct lmdb_store *store, MDB_txn *txn);
 void reap_confirm(struct lmdb_store *store);
+
+/* ---- lmdb_pack.c: pages that are half empty ---- */
+
+/* Adds what a row of so many bytes takes of a page. */
+void pack_count(struct lmdb_store *store, uint64_t *total, size_t len);
+/* How many pages there are, as of this transaction. */
+void pack_note(struct lmdb_store *store, MDB_txn *txn);
+bool pack_wanted(struct lmdb_store *store);
+/* Goes on with the pass, in a transaction of its own. */
+void pack_slice(struct lmdb_store *store);
 
 /* ---- lmdb_acklog.c: the log, and exchanges ---- */
 

@@ -500,6 +500,8 @@ static void write_held(struct lmdb_store *store)
     }
     if (acklog_wants_sweep(store))
         (void)acklog_sweep(store);
+    if (pack_wanted(store))
+        pack_slice(store);
 }
 
 void *writer_run(void *ctx)
@@ -516,7 +518,9 @@ void *writer_run(void *ctx)
         }
         if (is_stopping(store) && !atomic_load(&store->submitted))
             break;
-        if (!store->held && !is_stopping(store))
+        if (!store->held && !is_stopping(store) && pack_wanted(store))
+            pack_slice(store);
+        else if (!store->held && !is_stopping(store))
             wait_for_work(store);
     }
     note_written(store);

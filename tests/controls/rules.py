@@ -710,6 +710,11 @@ RULES = {
         "    if (asks_by_number(store))\n",
         "    if (0 && asks_by_number(store))\n",
         "lmdb_reader:counts"),
+    "pages of messages that are half empty are packed": unit(
+        "broker/store/lmdb_pack.c",
+        "    pack->under_way = true;\n    pack->at = 0;\n    return true;\n",
+        "    return false;\n",
+        "lmdb_pack:that_stay"),
     "the tail counts for max_queued_messages": unit(
         "broker/worker.c",
         "    uint32_t waiting = queue->count + tail->count;\n",
