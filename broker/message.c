@@ -184,7 +184,7 @@ void message_unref(struct message *message)
     if (atomic_load_explicit(&message->refs, memory_order_acquire) != 1 &&
         atomic_fetch_sub_explicit(&message->refs, 1, memory_order_acq_rel) != 1)
         return;
-    if (!message->waits)
+    if (!message->waits && !(message->stored && message->stored->on_disk))
         count(message, UINT64_MAX);
     stored_free(message->stored);
     author_unref(message->author);
@@ -192,6 +192,13 @@ void message_unref(struct message *message)
 }
 
 /* ---- how many there are ---- */
+
+void message_on_disk(struct message *message, bool on_disk)
+{
+    if (message->stored->on_disk != on_disk)
+        count(message, on_disk ? UINT64_MAX : 1);
+    message->stored->on_disk = on_disk;
+}
 
 void message_flush(void)
 {

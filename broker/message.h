@@ -61,11 +61,13 @@ struct message *message_ref(struct message *message); /* returns its argument */
 void message_ref_many(struct message *message, uint32_t count);
 void message_unref(struct message *message); /* the last one frees; NULL is fine */
 
-/* How many messages there are, retained, queued or in flight, each once however many hold it, and
- * the bytes of their payload. Any thread; what another thread has made or freed since its last
+/* How many messages there are in memory alone, retained, queued or in flight, each once however many
+ * hold it, and the bytes of their payload. Any thread; what another thread has made or freed since its last
  * message_flush() is not in it yet. */
 uint64_t message_count(void);
 uint64_t message_payload_bytes(void);
+/* (store) From now on the store counts it (struct store_stats), or no longer. */
+void message_on_disk(struct message *message, bool on_disk);
 /* At the end of a turn of any thread that makes or frees messages. */
 void message_flush(void);
 

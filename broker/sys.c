@@ -89,18 +89,6 @@ static uint64_t not_negative(uint64_t n)
     return n > UINT64_MAX / 2 ? 0 : n;
 }
 
-static uint64_t messages(struct worker *worker)
-{
-    (void)worker;
-    return not_negative(message_count());
-}
-
-static uint64_t messages_size(struct worker *worker)
-{
-    (void)worker;
-    return not_negative(message_payload_bytes());
-}
-
 static uint64_t heap(struct worker *worker)
 {
     memory_used_fn *used = worker->broker->env.memory_used;
@@ -130,6 +118,17 @@ static struct store_stats store_stats(struct worker *worker)
     if (store->ops->stats)
         store->ops->stats(store, &stats);
     return stats;
+}
+
+/* What is in memory alone, and what is on disk, whether or not it is in memory as well. */
+static uint64_t messages(struct worker *worker)
+{
+    return not_negative(message_count() + store_stats(worker).messages);
+}
+
+static uint64_t messages_size(struct worker *worker)
+{
+    return not_negative(message_payload_bytes() + store_stats(worker).payload);
 }
 
 static uint64_t store_commits(struct worker *worker)

@@ -127,6 +127,8 @@ static void stats(struct store *base, struct store_stats *ret_stats)
         .written = atomic_load(&store->written),
         .spared = atomic_load(&store->spared),
         .stored = atomic_load(&store->stored_messages),
+        .messages = atomic_load(&store->messages_now),
+        .payload = atomic_load(&store->payload_now),
         .waiting = atomic_load(&store->waiting),
         .median = atomic_load(&store->median),
     };

@@ -327,9 +327,10 @@ static int put_message(struct lmdb_store *store, MDB_txn *txn, const struct mess
         return store_error(rc);
     if (sequence > *highest)
         *highest = sequence;
-    pack_count(store, &store->pack.put, size);
+    pack_count(store, &store->pack.put, size, put->message->payload_len);
     if (put->message->stored->unrouted) /* in its place */
-        pack_count(store, &store->pack.deleted, ROW_HEAD + message_row_size(put->message, true));
+        pack_count(store, &store->pack.deleted, ROW_HEAD + message_row_size(put->message, true),
+                   put->message->payload_len);
     uint8_t *row = value.mv_data;
     message_row_encode(put->message, put->unrouted, put->publisher, row + ROW_HEAD);
     row_seal(span_of(key, sizeof key), row, size);
@@ -590,7 +591,7 @@ bool held_writes(const struct lmdb_store *store)
 void held_apply_nothing(struct lmdb_store *store)
 {
     store->put_count = store->retained_count = store->reaped = store->tombs_due = 0;
-    store->pack.put = store->pack.deleted = 0;
+    store->pack.put = store->pack.deleted = (struct amount){ .room = 0 };
     store->log.len = store->log.done_count = 0;
 }
 
@@ -598,7 +599,7 @@ int held_apply(struct lmdb_store *store, MDB_txn *txn, uint64_t now)
 {
     int rc = 0;
     store->put_count = store->retained_count = 0;
-    store->pack.put = store->pack.deleted = 0;
+    store->pack.put = store->pack.deleted = (struct amount){ .room = 0 };
     store->log.len = store->log.done_count = 0;
     for (struct store_batch *batch = store->held; batch; batch = batch->next)
         for (size_t i = 0; i < batch->count; i++)
@@ -647,6 +648,7 @@ static void confirm_routed(struct lmdb_store *store, const struct store_op *op)
     if (stored->left > 0 || !stored->unrouted)
         return;
     stored->unrouted = false;
+    message_on_disk(op->message, false);
     store->messages--;
 }
 
@@ -665,6 +667,7 @@ static void confirm_put(struct lmdb_store *store, const struct message_put *put)
     store->messages += !stored->written && !stored->unrouted;
     stored->written = !put->unrouted;
     stored->unrouted = put->unrouted;
+    message_on_disk(put->message, true);
     if (stored->written && stored->left > 1) {
         stored->tallied = true;
         tallies_add(&store->tallies,
@@ -688,7 +691,7 @@ void held_confirm(struct lmdb_store *store, uint64_t now)
 {
     acklog_confirm(store);
     reap_confirm(store);
-    store->pack.live += store->pack.put - store->pack.deleted;
+    pack_confirm(store);
     confirm_each(store, STORE_DONE, confirm_done);
     confirm_each(store, STORE_ROUTED, confirm_routed);
     confirm_each(store, STORE_MESSAGE, confirm_spared);
@@ -703,6 +706,7 @@ void held_confirm(struct lmdb_store *store, uint64_t now)
         store->tombs_due = 0;
     }
     atomic_fetch_add_explicit(&store->stored_messages, store->put_count, memory_order_relaxed);
+    reap_note(store);
 }
 
 void apply_done(struct lmdb_store *store)

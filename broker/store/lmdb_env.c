@@ -307,7 +307,7 @@ int message_delete(struct lmdb_store *store, MDB_txn *txn, uint64_t sequence)
     MDB_val key = val_of(bytes, sizeof bytes), value;
     rc = mdb_cursor_get(cursor, &key, &value, MDB_SET);
     if (rc == 0) {
-        pack_count(store, &store->pack.deleted, value.mv_size);
+        pack_count(store, &store->pack.deleted, value.mv_size, row_payload(span_val(value)));
         rc = mdb_cursor_del(cursor, 0);
     }
     mdb_cursor_close(cursor);

@@ -134,6 +134,12 @@ void message_row_encode(const struct message *message, bool unrouted, uint32_t p
             out = put_receiver(out, &stored->receivers[i]);
 }
 
+uint32_t row_payload(struct span row)
+{
+    const size_t head = ROW_HEAD + MESSAGE_FIXED;
+    return row.len > head ? message_record_payload(span_of(row.data + head, row.len - head)) : 0;
+}
+
 bool take_receiver(struct span *in, struct receiver_row *ret_receiver)
 {
     uint8_t flags;

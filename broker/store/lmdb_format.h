@@ -87,6 +87,8 @@ struct receiver_row {
 size_t message_row_size(const struct message *message, bool unrouted);
 void message_row_encode(const struct message *message, bool unrouted, uint32_t publisher,
                         uint8_t *out);
+/* How much payload there is in a row of a message, without a look at the rest; 0: it is damaged. */
+uint32_t row_payload(struct span row);
 /* All of it is checked but the message record itself. */
 bool message_row_decode(struct span body, struct message_row *ret_row);
 bool take_receiver(struct span *in, struct receiver_row *ret_receiver);

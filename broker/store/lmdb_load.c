@@ -341,6 +341,7 @@ static struct message *load_body(struct loaded_message *loaded)
         return NULL;
     struct stored *stored = message->stored;
     stored->written = stored->routed = stored->tallied = true;
+    message_on_disk(message, true);
     for (uint32_t i = 0; i < loaded->count && take_receiver(&in, &row);) {
         if (row.slot != loaded->receivers[i].slot)
             continue;
@@ -415,10 +416,18 @@ static int load_unrouted(struct load *load, uint64_t sequence)
     if (!message)
         return -errno;
     message->stored->unrouted = true;
+    message_on_disk(message, true);
     bool taken = load->loader->unrouted(load->ctx, message,
                                         is_known(load, publisher) ? publisher : 0);
     message_unref(message);
     return taken ? 0 : -ENOMEM;
+}
+
+static void count_in(struct load *load, struct span body)
+{
+    load->store->messages++;
+    pack_count(load->store, &load->store->pack.live, ROW_HEAD + body.len,
+               message_record_payload(load->row.message));
 }
 
 static int load_message(struct load *load, struct span key, struct span body)
@@ -430,20 +439,19 @@ static int load_message(struct load *load, struct span key, struct span body)
     if (!message_row_decode(body, &load->row))
         return -EBADMSG;
     saw_slot(load, load->row.publisher);
-    load->store->messages++;
-    pack_count(load->store, &load->store->pack.live, ROW_HEAD + body.len);
-    if (load->row.unrouted)
+    if (load->row.unrouted) {
+        count_in(load, body);
         return load_unrouted(load, sequence);
+    }
     load->message = (struct loaded_message){ .sequence = sequence,
                                              .size = message_record_holds(load->row.message.len),
                                              .body = load_body };
     int rc = load_receivers(load, &logged);
     if (rc)
         return rc;
-    if (load->message.count == 0) {
-        load->store->messages--;
+    if (load->message.count == 0)
         return leave_out(load, TABLE_MESSAGE, key);
-    }
+    count_in(load, body);
     load->messages++;
     tally(load, logged);
     size_t count = outbound_of(load);
@@ -572,6 +580,7 @@ int lmdb_load(struct store *base, const struct store_loader *loader, void *ctx)
                  (unsigned long)load.sessions, (unsigned long)load.subscriptions,
                  (unsigned long)load.messages, (unsigned long)load.retained);
         store->loaded = true;
+        reap_note(store);
     }
     free(load.dones);
     free(load.exchanges);

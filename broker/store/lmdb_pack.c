@@ -31,9 +31,17 @@ static size_t room_in_page(size_t page_size, size_t len)
     return NODE - 2 + len > largest ? NODE + OVERFLOW_NODE : NODE + len + (len & 1);
 }
 
-void pack_count(struct lmdb_store *store, uint64_t *total, size_t len)
+void pack_count(struct lmdb_store *store, struct amount *total, size_t len, uint32_t payload)
 {
-    *total += room_in_page(store->pack.page_size, len);
+    total->room += room_in_page(store->pack.page_size, len);
+    total->payload += payload;
+}
+
+void pack_confirm(struct lmdb_store *store)
+{
+    struct pack *pack = &store->pack;
+    pack->live.room += pack->put.room - pack->deleted.room;
+    pack->live.payload += pack->put.payload - pack->deleted.payload;
 }
 
 void pack_note(struct lmdb_store *store, MDB_txn *txn)
@@ -53,7 +61,7 @@ bool pack_wanted(struct lmdb_store *store)
     if (pack->under_way || pack->pages <= SLACK_PAGES)
         return pack->under_way;
     uint64_t room = (pack->pages - SLACK_PAGES) * (pack->page_size - PAGE_HEAD);
-    if (room <= pack->live + pack->live / 2 || pack->pages <= pack->rest + pack->rest / 4)
+    if (room <= pack->live.room + pack->live.room / 2 || pack->pages <= pack->rest + pack->rest / 4)
         return false;
     pack->under_way = true;
     pack->at = 0;

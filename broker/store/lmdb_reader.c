@@ -80,6 +80,7 @@ static struct message *make(const struct message_row *row, const struct receiver
     }
     message->stored = stored;
     stored->written = stored->routed = stored->tallied = true;
+    message_on_disk(message, true);
     if (receiver_revive(receiver, &stored->receivers[0]))
         return message;
     message_unref(message);

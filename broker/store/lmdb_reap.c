@@ -53,6 +53,17 @@ bool reap_wanted(struct lmdb_store *store)
     return true;
 }
 
+void reap_note(struct lmdb_store *store)
+{
+    uint64_t all = store->messages, dead = store->dead_count - store->reap_at;
+    uint64_t needed = all > dead ? all - dead : 0;
+    double share = all ? (double)needed / (double)all : 0;
+    atomic_store_explicit(&store->messages_now, needed, memory_order_relaxed);
+    atomic_store_explicit(&store->payload_now,
+                          (uint64_t)((double)store->pack.live.payload * share + 0.5),
+                          memory_order_relaxed);
+}
+
 int reap_apply(struct lmdb_store *store, MDB_txn *txn)
 {
     int rc = 0;

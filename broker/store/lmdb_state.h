@@ -109,13 +109,18 @@ struct log_state {
     size_t done_count; /* of LOG_DONE entries in it */
 };
 
+/* What rows of messages take: bytes of their pages, and of payload. */
+struct amount {
+    uint64_t room, payload;
+};
+
 /* The pages of messages, and what they hold: lmdb_pack.c. */
 struct pack {
     size_t page_size;
-    uint64_t pages;        /* of the table, as of the last transaction */
-    uint64_t live;         /* bytes that its rows take of them */
-    uint64_t put, deleted; /* of them by this transaction */
-    uint64_t at, rest;     /* the pass is there; it had left so many pages */
+    uint64_t pages;             /* of the table, as of the last transaction */
+    struct amount live;         /* of all that are there */
+    struct amount put, deleted; /* of them by this transaction */
+    uint64_t at, rest;          /* the pass is there; it had left so many pages */
     bool under_way;
 };
 
@@ -172,6 +177,7 @@ struct lmdb_store {
         patience;      /* (a) milliseconds that it may wait until publishers are left unread */
     _Atomic int state; /* (a) enum store_state */
     _Atomic uint64_t commits, written, spared, stored_messages, median; /* (a) */
+    _Atomic uint64_t messages_now, payload_now; /* (a) on disk for somebody */
 
     struct store_batch *arrived, **arrived_end; /* (w) not prepared yet */
     bool awaited; /* (w) one of those that are held or have arrived is not late */
@@ -267,13 +273,16 @@ bool goes_at_once(const struct lmdb_store *store, uint64_t sequence);
 void dead_add(struct lmdb_store *store, uint64_t sequence, uint32_t logged);
 /* Whether there are so many that removing them in order is cheap. */
 bool reap_wanted(struct lmdb_store *store);
+/* Says how much is on disk for somebody; of the payload of what nobody needs it knows the average. */
+void reap_note(struct lmdb_store *store);
 int reap_apply(struct lmdb_store *store, MDB_txn *txn);
 void reap_confirm(struct lmdb_store *store);
 
 /* ---- lmdb_pack.c: pages that are half empty ---- */
 
-/* Adds what a row of so many bytes takes of a page. */
-void pack_count(struct lmdb_store *store, uint64_t *total, size_t len);
+/* Adds what a row of so many bytes takes of a page, and its payload. */
+void pack_count(struct lmdb_store *store, struct amount *total, size_t len, uint32_t payload);
+void pack_confirm(struct lmdb_store *store); /* what the transaction has put and deleted */
 /* How many pages there are, as of this transaction. */
 void pack_note(struct lmdb_store *store, MDB_txn *txn);
 bool pack_wanted(struct lmdb_store *store);

@@ -107,6 +107,13 @@ static bool take_message(struct span in, struct message_parts *ret)
     return true;
 }
 
+uint32_t message_record_payload(struct span bytes)
+{
+    struct span before;
+    uint32_t len;
+    return take_span(&bytes, 1 + 1 + 2 + 4, &before) && take_u32(&bytes, &len) ? len : 0;
+}
+
 bool message_record_valid(struct span bytes)
 {
     struct message_parts parts;

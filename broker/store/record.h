@@ -53,6 +53,8 @@ size_t message_record_size(const struct message *message);
 /* message_size() of the one whose record is so long. */
 uint32_t message_record_holds(size_t len);
 void message_record_encode(const struct message *message, uint8_t *out);
+/* The length of its payload, without a look at the rest; 0: it is damaged. */
+uint32_t message_record_payload(struct span bytes);
 bool message_record_valid(struct span bytes);
 /* NULL: damaged, or no memory (errno says which). */
 struct message *message_record_decode(struct span bytes);

@@ -94,6 +94,7 @@ struct stored {
     uint64_t accepted;          /* (i) milliseconds since 1970 */
     uint32_t left;              /* (store) receivers that are not done, until it is written */
     bool written;               /* (store) it is on disk with its receivers */
+    bool on_disk;               /* (store) message_on_disk() */
     bool unrouted;              /* (store) it is on disk without any */
     bool tallied;               /* (store) the store counts its receivers apart */
     bool routed;                /* (store) STORE_MESSAGE or STORE_ROUTED has arrived */
@@ -156,11 +157,12 @@ enum store_state {
 
 struct store_stats {
     enum store_state state;
-    uint64_t commits, written; /* transactions; bytes given to the system since the start */
-    uint64_t spared;           /* messages whose receivers were all done before the commit */
-    uint64_t stored;           /* messages that were written */
-    uint64_t waiting;          /* bytes that wait for their commit */
-    uint64_t median;           /* milliseconds, of the last commits */
+    uint64_t commits, written;  /* transactions; bytes given to the system since the start */
+    uint64_t spared;            /* messages whose receivers were all done before the commit */
+    uint64_t stored;            /* messages that were written */
+    uint64_t messages, payload; /* messages that are on disk for somebody, and bytes of payload */
+    uint64_t waiting;           /* bytes that wait for their commit */
+    uint64_t median;            /* milliseconds, of the last commits */
 };
 
 /*

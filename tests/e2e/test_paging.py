@@ -88,3 +88,32 @@ def test_twenty_thousand_messages_wait_on_disk_and_arrive_in_order(workers, rest
         with wire.Client(broker.tcp, client_id="sleeper") as sleeper:  # it has acknowledged all
             assert sleeper.connect(clean=False).session_present
             sleeper.expect_nothing()
+
+
+def stored(client, enough):
+    """Waits until $SYS says so many messages, and bytes of them, that it is enough."""
+    seen = {}
+    while len(seen) < 2 or not enough(seen["count"], seen["bytes"]):
+        message = client.message(seconds=30)
+        seen[message.topic.rsplit("/", 1)[1]] = int(message.payload)
+
+
+@noctule_only
+@limit(120)
+def test_messages_that_are_only_on_disk_are_counted():
+    count = 2000
+    with Broker("tcp", options="max_queued_messages 0\nsys_interval 1") as broker:
+        with wire.connected(broker.tcp, "sleeper", clean=False) as sleeper:
+            sleeper.subscribe("far/behind", qos=1)
+        fill(broker, 0, count)
+        for _ in range(2):
+            with wire.connected(broker.tcp, "looks") as looks:
+                looks.subscribe("$SYS/broker/store/messages/count", "$SYS/broker/store/messages/bytes")
+                stored(looks, lambda messages, size: messages >= count and size >= count * SIZE)
+            broker.process.kill()
+            broker.process.wait()
+            broker.start()
+        with wire.connected(broker.tcp, "looks") as looks, wire.connected(broker.tcp, "sleeper", clean=False) as sleeper:
+            drain(sleeper, count)
+            looks.subscribe("$SYS/broker/store/messages/count", "$SYS/broker/store/messages/bytes")
+            stored(looks, lambda messages, size: messages < count and size < SIZE * 10)
