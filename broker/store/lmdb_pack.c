@@ -13,6 +13,8 @@
  */
 #include "broker/store/lmdb_state.h"
 
+#include "broker/alloc.h"
+
 #include <stdlib.h>
 
 enum {
@@ -90,10 +92,9 @@ struct page {
 static void add_row(struct moving *moving, uint64_t key, struct span row)
 {
     size_t need = moving->len + 8 + sizeof row.len + row.len;
-    if (need > moving->room) {
+    if (!moving->bytes || need > moving->room) {
         moving->room = need * 2;
-        moving->bytes = realloc(moving->bytes, moving->room);
-        CHECK(moving->bytes);
+        moving->bytes = must_have(realloc(moving->bytes, moving->room));
     }
     uint8_t *at = put_u64(moving->bytes + moving->len, key);
     memcpy(at, &row.len, sizeof row.len);

@@ -211,6 +211,7 @@ static int queued(const char *path, uint32_t sessions, uint64_t messages, uint32
     struct filler filler = { .store = NULL };
     uint64_t began = milliseconds();
     uint32_t slot = 1;
+    NEED(sessions > 0);
     filler_open(&filler, path);
     for (uint32_t i = 0; i < sessions; i++)
         add_session(&filler, store_new_slot(filler.store));
