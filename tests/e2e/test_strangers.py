@@ -243,7 +243,16 @@ def fail2ban_hosts(log):
                            .replace("<HOST>", r"\[?(?P<host>[0-9a-f.:]+)\]?"))
                 for e in parser.get("Definition", "failregex", raw=True).splitlines() if e]
     matches = [e.search(line) for line in log.splitlines() for e in compiled]
-    return [match["host"] for match in matches if match]
+    found = [match["host"] for match in matches if match]
+    if harness.have("fail2ban-regex"):
+        path = os.path.join(harness.TEST_DIR, "fail2ban.log")
+        with open(path, "w", encoding="utf-8") as file:
+            # without a date it would take a number of the line for one
+            file.writelines("1700000000: " + re.sub(r"^\d*: ", "", line) + "\n"
+                            for line in log.splitlines())
+        its = run("fail2ban-regex", "-o", "ip", path, os.path.abspath(FILTER)).stdout.split()
+        assert sorted(its) == sorted(found), its
+    return found
 
 
 @noctule_only
@@ -269,6 +278,22 @@ def test_fail2ban_finds_the_refused_and_nobody_else(name, timestamp):
             client.ping()
         found = fail2ban_hosts(broker.log())
         assert set(found) == {"127.0.0.1", "::1"} and found.count("::1") == 1, broker.log()
+
+
+@noctule_only
+@cases(name=("x", "(0x89); client", "0x89) (0x97)"))
+def test_fail2ban_bans_nobody_for_what_the_broker_is_short_of(name):
+    """Nor does a name hide what its client has done."""
+    with Broker("tcp", options=f"password_file {passwords()}\nauth_queue 1\nauth_threads 1\n") as broker:
+        clients = [wire.Client(broker.tcp, 5, name) for _ in range(12)]
+        for number, client in enumerate(clients):
+            client.send(wire.connect_packet(name, 5, username=name, password=f"wrong {number}"))
+        reasons = [client.wait(wire.CONNACK).reason for client in clients]
+        assert set(reasons) == {0x86, 0x89}, "the queue was never full, or always"
+        wait_until(lambda: broker.log().count("Refused") == 12, "a line for each")
+        assert len(fail2ban_hosts(broker.log())) == reasons.count(0x86)
+        for client in clients:
+            client.close()
 
 
 @noctule_only
