@@ -357,6 +357,31 @@ RULES = {
         "acl:wildcard"),
 
     # ---- strangers --------------------------------------------------------------------------------
+    "accept_rate is kept": end_to_end(
+        "transport/gate.c",
+        "        if (entry->credit < 1000)",
+        "        if (0)",
+        "strangers.connections_too_fast-True"),
+    "max_connections_per_ip is kept": end_to_end(
+        "transport/gate.c",
+        "entry->connections >= config->max_connections_per_ip)",
+        "entry->connections > UINT32_MAX - 1)",
+        "strangers.connections_of_one_address-tcp-True"),
+    "an address is banned by its failures": end_to_end(
+        "transport/gate.c",
+        "    if (entry->banned_until > now)",
+        "    if (0)",
+        "strangers.repeated_failures_end_in_a_ban-True-password"),
+    "connect_timeout is kept": unit(
+        "broker/conn.c",
+        "    wheel_set(&worker->wheel, &conn->timer, now + (uint64_t)conn->config->connect_timeout * 1000);",
+        "    (void)0;",
+        "connect:too_late"),
+    "max_packet_size is kept": unit(
+        "broker/conn.c",
+        "    if ((uint64_t)frame->header_len + frame->body_len <= conn->config->max_packet_size)",
+        "    if (frame->header_len)",
+        "publish_limits"),
     "what is no CONNECT is not waited for": end_to_end(
         "broker/conn.c",
         "    if (conn->partial || bytes.data[0] == MQTT_CONNECT << 4)",
@@ -461,7 +486,49 @@ RULES = {
         "        (void)0;\n    handshakes_begin(&listener->handshakes);",
         "strangers.who_is_refused_by_his_address_takes_no_handshake_from_the_budget"),
 
+    # ---- memory_limit -----------------------------------------------------------------------------
+    "queues stop growing when memory is scarce": unit(
+        "broker/worker.c",
+        "           (memory_level(&worker->broker->memory) == MEMORY_PLENTY ||",
+        "           (true ||",
+        "memory:long_queues"),
+    "new subscriptions are refused when it is tight": unit(
+        "broker/conn_in.c",
+        "    if (is_new && memory_of(conn) >= MEMORY_TIGHT)",
+        "    if (0)",
+        "memory:new_subscriptions"),
+    "retained messages when it is tight, and publications at last": unit(
+        "broker/conn_in.c",
+        "    if (!clears && memory_of(conn) >= (publish->retain ? MEMORY_TIGHT : MEMORY_OUT))",
+        "    if (0)",
+        "memory:new_subscriptions", "memory:publications"),
+    "what is not complete may not grow when it is tight": unit(
+        "broker/conn.c",
+        "    return (need > PARTIAL_TIGHT && level >= MEMORY_TIGHT) ||",
+        "    return",
+        "memory:incomplete"),
+
     # ---- quotas -----------------------------------------------------------------------------------
+    "byte_rate is kept": unit(
+        "broker/quota.c",
+        "    charge(&conn->quota->bytes_due, piece.len, worker->config->byte_rate, now);",
+        "    (void)0;",
+        "quota:rate_of_bytes"),
+    "max_subscriptions is kept": unit(
+        "broker/quota.c",
+        "conn->session->subscription_count >= most)",
+        "conn->session->subscription_count > UINT32_MAX - 1)",
+        "quota:subscriptions"),
+    "max_topic_levels is kept": unit(
+        "broker/quota.c",
+        "    return levels <= most;",
+        "    return levels > 0;",
+        "quota:levels"),
+    "max_retained_messages is kept": unit(
+        "broker/quota.c",
+        "    return most && retained_count(retained) >= most &&",
+        "    return 0 && retained_count(retained) >= most &&",
+        "quota:retained"),
     "who sends too fast is left unread": unit(
         "broker/conn.c",
         "conn_is_behind(conn) || quota_waits(conn) ||",

@@ -52,6 +52,15 @@ def test_correct_configuration_passes():
 
 
 @noctule_only
+def test_example_of_the_page_on_security_is_valid():
+    page = os.path.join(harness.HERE, "..", "..", "conf", "SECURITY.md")
+    with open(page, encoding="utf-8") as file:
+        example = file.read().split("```")[1]
+    done = run(NOCTULE, "--test-config", "-c", write("security.conf", "allow_anonymous true\n" + example))
+    assert "error" not in done.stdout, done.stdout
+
+
+@noctule_only
 def test_missing_configuration_file():
     done = run(NOCTULE, "-c", os.path.join(harness.TEST_DIR, "missing.conf"), check=False)
     assert done.returncode == 2 and "missing.conf" in done.stdout, done

@@ -216,10 +216,18 @@ def _await_value(address, topic, allowed):
             pass
 
 
+def _await_descriptors(broker, before):
+    # The store's threads open a few of their own when they first need them.
+    harness.wait_until(lambda: broker.descriptors() <= before + 4,
+                       f"{before} descriptors, as before", 30)
+
+
 def check(broker, address, descriptors, client_ids):
     """After all: every session ended and every retained message cleared, nothing of it is left, and
     the broker does its work. `descriptors` is how many it had before. The identifiers that it has
     assigned stand in its log."""
+    # Once their connections are gone, it has taken in all that they sent.
+    _await_descriptors(broker, descriptors)
     assigned = set(re.findall(r" as (auto-[0-9A-F]+) \(p", broker.log()))
     for name in (client_ids | assigned) - {""}:
         with wire.Client(address, 4, name) as client:
@@ -239,9 +247,7 @@ def check(broker, address, descriptors, client_ids):
     _await_value(address, "subscriptions/count", lambda value: value == 1)
     _await_value(address, "clients/connected", lambda value: value == 1)
     _await_value(address, "retained messages/count", lambda value: value < 200)  # $SYS has some
-    # The store's threads open a few of their own when they first need them.
-    harness.wait_until(lambda: broker.descriptors() <= descriptors + 4,
-                       f"{descriptors} descriptors, as before")
+    _await_descriptors(broker, descriptors)
     broker.check_log()
 
 
