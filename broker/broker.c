@@ -42,7 +42,7 @@ struct broker *broker_new(struct config *config, unsigned workers, const struct 
     broker->workers = must_have(calloc(workers, sizeof(struct worker *)));
     for (unsigned i = 0; i < workers; i++) {
         broker->workers[i] = worker_new(broker, i, env->now);
-        broker->workers[i]->config = config_ref(config);
+        worker_set_config(broker->workers[i], config_ref(config));
         access_take_rules(broker->workers[i], broker->rules);
     }
     sys_start(broker->workers[0]);

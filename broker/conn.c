@@ -287,10 +287,9 @@ static bool keep(struct conn *conn, struct span bytes)
     return true;
 }
 
-static void handle_packet(struct conn *conn, const struct mqtt_frame *frame, struct span body,
-                          uint64_t now)
+static inline void handle_packet(struct conn *conn, const struct mqtt_frame *frame,
+                                 struct span body, uint64_t now)
 {
-    const char *why = NULL;
     conn->last_in = now;
     STAT_ADD(&conn->worker->stats, packets_received, 1);
     if (log_wants(LEVEL_DEBUG))
@@ -302,19 +301,19 @@ static void handle_packet(struct conn *conn, const struct mqtt_frame *frame, str
             conn_close(conn, MQTT_PROTOCOL_ERROR, "its first packet is not CONNECT", now);
         return;
     }
-    packet_fn *handler = conn_handler(frame->type);
+    const struct packet_rule *rule = &packet_rules[frame->type & 15];
     if (frame->type != MQTT_PUBLISH && !mqtt_flags_valid(frame, conn->version)) {
         conn_close(conn, MQTT_MALFORMED_PACKET, "invalid flags in a packet's first byte", now);
         return;
     }
-    if (!handler) {
+    if (!rule->handle) {
         conn_close(conn, MQTT_PROTOCOL_ERROR,
                    "sent a packet that only a server may send, or a second CONNECT", now);
         return;
     }
-    enum mqtt_reason reason = handler(conn, frame, body, now, &why);
+    enum mqtt_reason reason = rule->handle(conn, frame, body, now);
     if (reason != MQTT_SUCCESS)
-        conn_close(conn, reason, why ? why : "sent a packet that is not valid", now);
+        conn_close(conn, reason, rule->why, now);
 }
 
 /* Whether the packet may be taken in at all; else the connection is closed. */

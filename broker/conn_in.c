@@ -9,6 +9,7 @@
 #include "broker/conn_state.h"
 #include "broker/durable.h"
 #include "broker/log.h"
+#include "broker/match_cache.h"
 #include "broker/quota.h"
 #include "broker/session.h"
 #include "mqtt/topic.h"
@@ -97,27 +98,18 @@ static enum mqtt_reason refuse_publish(struct conn *conn, const struct mqtt_publ
     return MQTT_SUCCESS;
 }
 
-/* Routes at once, or after the identifier is stored. Returns the reason for the acknowledgement
- * and the position that it waits for. */
-static enum mqtt_reason accept_publish(struct conn *conn, const struct mqtt_publish *publish,
-                                       uint64_t now, uint64_t *ret_wait)
+/* One that is retained, must survive or has receivers of a special kind: routes it at once, or after
+ * the identifier is stored. Returns the reason for the acknowledgement and the position that it
+ * waits for. */
+__attribute__((noinline)) static enum mqtt_reason accept_special(struct conn *conn,
+                                                                 const struct mqtt_publish *publish,
+                                                                 struct message *message,
+                                                                 const struct match_result *match,
+                                                                 uint64_t now, uint64_t *ret_wait)
 {
     struct worker *worker = conn->worker;
     struct session *session = conn->session;
-    enum mqtt_reason nobody = conn->version == MQTT_V5 ? MQTT_NO_MATCHING_SUBSCRIBERS
-                                                       : MQTT_SUCCESS;
-    struct route route = { .publisher = session, .retained = publish->retain };
-    bool kept = publish->qos == 2 && session_kept_slot(session);
-    *ret_wait = 0;
-    if (!kept && !publish->retain) { /* what nobody wants is not made a message of */
-        route.match = route_match(worker, publish->topic, &conn->last_topic);
-        if (route.match->count == 0)
-            return nobody;
-    }
-    struct message *message = message_new(publish, publish->topic, now);
-    if (!message)
-        return MQTT_QUOTA_EXCEEDED;
-    if (kept)
+    if (publish->qos == 2 && session_kept_slot(session))
         *ret_wait = durable_inbound(worker, session, publish->id);
     if (*ret_wait) {
         durable_unrouted(worker, session, publish->id, message);
@@ -127,10 +119,41 @@ static enum mqtt_reason accept_publish(struct conn *conn, const struct mqtt_publ
                                                             .packet_id = publish->id });
         return MQTT_SUCCESS;
     }
-    route.message = message;
+    struct route route = {
+        .message = message, .publisher = session, .retained = publish->retain, .match = match
+    };
     uint32_t hits = route_message(worker, &route, now);
     *ret_wait = route.wait;
-    return hits == 0 ? nobody : MQTT_SUCCESS;
+    return hits == 0 && conn->version == MQTT_V5 ? MQTT_NO_MATCHING_SUBSCRIBERS : MQTT_SUCCESS;
+}
+
+/* What the topic matches: mostly what it did the last time. */
+static inline const struct match_result *match_of(struct conn *conn, struct span topic)
+{
+    struct worker *worker = conn->worker;
+    uint64_t generation = atomic_load_explicit(&worker->broker->generation, memory_order_acquire);
+    const struct match_result *last = match_cache_at(worker->matches, conn->last_topic, generation);
+    return conn->last_topic.same && last ? last : route_match(worker, topic, &conn->last_topic);
+}
+
+/* The same for all; most need neither the store nor a second look at their receivers. */
+static inline enum mqtt_reason accept_publish(struct conn *conn, const struct mqtt_publish *publish,
+                                              uint64_t now, uint64_t *ret_wait)
+{
+    const struct match_result *match = NULL;
+    *ret_wait = 0;
+    if (!publish->retain && (publish->qos < 2 || !session_kept_slot(conn->session))) {
+        match = match_of(conn, publish->topic);
+        if (match->count == 0) /* what nobody wants is not made a message of */
+            return conn->version == MQTT_V5 ? MQTT_NO_MATCHING_SUBSCRIBERS : MQTT_SUCCESS;
+    }
+    struct message *message = message_new(publish, publish->topic, now);
+    if (!message)
+        return MQTT_QUOTA_EXCEEDED;
+    if (!match || !match->plain)
+        return accept_special(conn, publish, message, match, now, ret_wait);
+    route_plain(conn->worker, match, message, now);
+    return MQTT_SUCCESS;
 }
 
 static void publish_refused(struct conn *conn, const struct mqtt_publish *publish,
@@ -153,64 +176,67 @@ static void publish_refused(struct conn *conn, const struct mqtt_publish *publis
              mqtt_reason_name(reason));
 }
 
-static enum mqtt_reason on_publish_qos2(struct conn *conn, const struct mqtt_publish *publish,
-                                        enum mqtt_reason refused, uint64_t now)
+/* Whether the QoS 2 message is here already: then it is only answered. */
+static bool answer_again(struct conn *conn, const struct mqtt_publish *publish)
 {
     struct session *session = conn->session;
-    enum mqtt_reason reason = refused;
-    uint64_t wait = 0;
-    if (session_qos2_has(session, publish->id)) {
-        /* To the client it is a PUBLISH that takes a place until PUBCOMP [MQTT5-3.3.4-7]. */
-        conn->unacknowledged += session_qos2_again(session, publish->id);
-        /* Sent again: the same answer, after what the first waits for [MQTT5-4.3.3-10]. */
-        conn_reply_ack(conn, MQTT_PUBREC, publish->id, MQTT_SUCCESS,
-                       conn_pubrec_wait(conn, publish->id));
-        return MQTT_SUCCESS;
-    }
-    conn->unacknowledged++;
-    if (refused == MQTT_SUCCESS) {
-        if (!session_qos2_add(session, publish->id))
-            return MQTT_QUOTA_EXCEEDED;
-        reason = accept_publish(conn, publish, now, &wait);
-    }
-    if (reason >= MQTT_UNSPECIFIED_ERROR) {
-        publish_refused(conn, publish, reason);
+    if (!session_qos2_has(session, publish->id))
+        return false;
+    /* To the client it is a PUBLISH that takes a place until PUBCOMP [MQTT5-3.3.4-7]. */
+    conn->unacknowledged += session_qos2_again(session, publish->id);
+    /* Sent again: the same answer, after what the first waits for [MQTT5-4.3.3-10]. */
+    conn_reply_ack(conn, MQTT_PUBREC, publish->id, MQTT_SUCCESS,
+                   conn_pubrec_wait(conn, publish->id));
+    return true;
+}
+
+/* What the acknowledgement of a refused message says. Version 3 has no word for it: taken and
+ * dropped, as mosquitto does, so at QoS 2 its identifier is in use until PUBREL. False: no memory. */
+static bool refuse_with(struct conn *conn, const struct mqtt_publish *publish,
+                        enum mqtt_reason *reason)
+{
+    struct session *session = conn->session;
+    publish_refused(conn, publish, *reason);
+    if (publish->qos < 2)
+        return true;
+    if (conn->version == MQTT_V5) {
         (void)session_qos2_remove(session, publish->id);
-        if (conn->version != MQTT_V5) { /* no word for it: taken and dropped, as mosquitto does */
-            if (!session_qos2_add(session, publish->id))
-                return MQTT_QUOTA_EXCEEDED;
-            reason = MQTT_SUCCESS;
-        }
+        return true;
     }
-    conn_reply_ack(conn, MQTT_PUBREC, publish->id, reason, wait);
-    return MQTT_SUCCESS;
+    *reason = MQTT_SUCCESS;
+    return session_qos2_has(session, publish->id) || session_qos2_add(session, publish->id);
 }
 
 static enum mqtt_reason on_publish(struct conn *conn, const struct mqtt_frame *frame,
-                                   struct span body, uint64_t now, const char **ret_why)
+                                   struct span body, uint64_t now)
 {
+    struct worker *worker = conn->worker;
     struct mqtt_publish publish;
     enum mqtt_reason reason;
     uint64_t wait = 0;
-    *ret_why = "its PUBLISH is not acceptable";
-    struct span last = route_last_topic(conn->worker, conn->last_topic);
+    struct span last = match_cache_topic(worker->matches, conn->last_topic);
     if ((reason = mqtt_decode_next_publish(frame->flags, body, conn->version, last, &publish)) ||
         (reason = resolve_alias(conn, &publish)) || (reason = check_publish(conn, &publish)))
         return reason;
     conn->last_topic.same = publish.same_topic;
     conn->publishes = true;
-    STAT_ADD(&conn->worker->stats, publish_received, 1);
-    STAT_ADD(&conn->worker->stats, publish_bytes_received, publish.payload.len);
-    enum mqtt_reason refused = refuse_publish(conn, &publish);
-    if (publish.qos == 2)
-        return on_publish_qos2(conn, &publish, refused, now);
-    reason = refused ? refused : accept_publish(conn, &publish, now, &wait);
-    if (reason >= MQTT_UNSPECIFIED_ERROR)
-        publish_refused(conn, &publish, reason);
-    if (publish.qos == 1) {
-        conn->unacknowledged++;
-        conn_reply_ack(conn, MQTT_PUBACK, publish.id, reason, wait);
+    STAT_ADD(&worker->stats, publish_received, 1);
+    STAT_ADD(&worker->stats, publish_bytes_received, publish.payload.len);
+    reason = refuse_publish(conn, &publish);
+    if (publish.qos == 2) {
+        if (answer_again(conn, &publish))
+            return MQTT_SUCCESS;
+        if (!reason && !session_qos2_add(conn->session, publish.id))
+            return MQTT_QUOTA_EXCEEDED;
     }
+    if (!reason)
+        reason = accept_publish(conn, &publish, now, &wait);
+    if (reason >= MQTT_UNSPECIFIED_ERROR && !refuse_with(conn, &publish, &reason))
+        return MQTT_QUOTA_EXCEEDED;
+    if (publish.qos == 0)
+        return MQTT_SUCCESS;
+    conn->unacknowledged++;
+    conn_reply_ack(conn, publish.qos == 1 ? MQTT_PUBACK : MQTT_PUBREC, publish.id, reason, wait);
     return MQTT_SUCCESS;
 }
 
@@ -248,13 +274,12 @@ static void release_again(struct conn *conn, struct inflight_entry *entry, uint1
 
 /* PUBACK, PUBREC and PUBCOMP: the client's part of what we deliver to it. */
 static enum mqtt_reason on_ack(struct conn *conn, const struct mqtt_frame *frame, struct span body,
-                               uint64_t now, const char **ret_why)
+                               uint64_t now)
 {
     struct mqtt_ack ack;
     struct session *session = conn->session;
     enum mqtt_type type = (enum mqtt_type)frame->type;
     (void)now;
-    *ret_why = "its acknowledgement is not valid";
     enum mqtt_reason reason = mqtt_decode_ack(type, body, conn->version, &ack);
     if (reason)
         return reason;
@@ -278,12 +303,11 @@ static enum mqtt_reason on_ack(struct conn *conn, const struct mqtt_frame *frame
 }
 
 static enum mqtt_reason on_pubrel(struct conn *conn, const struct mqtt_frame *frame,
-                                  struct span body, uint64_t now, const char **ret_why)
+                                  struct span body, uint64_t now)
 {
     struct mqtt_ack ack;
     uint64_t wait = 0;
     (void)frame, (void)now;
-    *ret_why = "its PUBREL is not valid";
     enum mqtt_reason reason = mqtt_decode_ack(MQTT_PUBREL, body, conn->version, &ack);
     if (reason)
         return reason;
@@ -423,12 +447,11 @@ static uint64_t subscriptions_wait(const struct conn *conn)
 }
 
 static enum mqtt_reason on_subscribe(struct conn *conn, const struct mqtt_frame *frame,
-                                     struct span body, uint64_t now, const char **ret_why)
+                                     struct span body, uint64_t now)
 {
     struct mqtt_subscribe subscribe;
     struct mqtt_subscribe_item item;
     (void)frame, (void)now;
-    *ret_why = "its SUBSCRIBE is not valid";
     enum mqtt_reason reason = mqtt_decode_subscribe(body, conn->version, &subscribe);
     if (reason)
         return reason;
@@ -476,12 +499,11 @@ static enum mqtt_reason unsubscribe_one(struct conn *conn, struct span filter)
 }
 
 static enum mqtt_reason on_unsubscribe(struct conn *conn, const struct mqtt_frame *frame,
-                                       struct span body, uint64_t now, const char **ret_why)
+                                       struct span body, uint64_t now)
 {
     struct mqtt_subscribe list;
     struct span filter;
     (void)frame, (void)now;
-    *ret_why = "its UNSUBSCRIBE is not valid";
     enum mqtt_reason reason = mqtt_decode_unsubscribe(body, conn->version, &list);
     if (reason)
         return reason;
@@ -500,10 +522,9 @@ static enum mqtt_reason on_unsubscribe(struct conn *conn, const struct mqtt_fram
 /* ---- the rest ---- */
 
 static enum mqtt_reason on_pingreq(struct conn *conn, const struct mqtt_frame *frame,
-                                   struct span body, uint64_t now, const char **ret_why)
+                                   struct span body, uint64_t now)
 {
     (void)frame, (void)now;
-    *ret_why = "its PINGREQ has a body";
     if (body.len > 0)
         return MQTT_MALFORMED_PACKET;
     conn_reply_ack(conn, MQTT_PINGRESP, 0, MQTT_SUCCESS, 0);
@@ -511,11 +532,10 @@ static enum mqtt_reason on_pingreq(struct conn *conn, const struct mqtt_frame *f
 }
 
 static enum mqtt_reason on_disconnect(struct conn *conn, const struct mqtt_frame *frame,
-                                      struct span body, uint64_t now, const char **ret_why)
+                                      struct span body, uint64_t now)
 {
     struct mqtt_disconnect bye;
     (void)frame;
-    *ret_why = "its DISCONNECT is not valid";
     enum mqtt_reason reason = mqtt_decode_disconnect(body, conn->version, &bye);
     if (reason)
         return reason;
@@ -532,29 +552,24 @@ static enum mqtt_reason on_disconnect(struct conn *conn, const struct mqtt_frame
 }
 
 static enum mqtt_reason on_auth(struct conn *conn, const struct mqtt_frame *frame, struct span body,
-                                uint64_t now, const char **ret_why)
+                                uint64_t now)
 {
     struct mqtt_disconnect auth;
     (void)frame, (void)now;
-    *ret_why = "sent AUTH, no authentication method is in use";
     enum mqtt_reason reason = conn->version == MQTT_V5 ? mqtt_decode_auth(body, &auth)
                                                        : MQTT_PROTOCOL_ERROR;
     return reason ? reason : MQTT_PROTOCOL_ERROR; /* CONNECT had no method [MQTT5-4.12.0-7] */
 }
 
-packet_fn *conn_handler(unsigned type)
-{
-    static packet_fn *const handlers[16] = {
-        [MQTT_PUBLISH] = on_publish,
-        [MQTT_PUBACK] = on_ack,
-        [MQTT_PUBREC] = on_ack,
-        [MQTT_PUBREL] = on_pubrel,
-        [MQTT_PUBCOMP] = on_ack,
-        [MQTT_SUBSCRIBE] = on_subscribe,
-        [MQTT_UNSUBSCRIBE] = on_unsubscribe,
-        [MQTT_PINGREQ] = on_pingreq,
-        [MQTT_DISCONNECT] = on_disconnect,
-        [MQTT_AUTH] = on_auth,
-    };
-    return handlers[type & 15];
-}
+const struct packet_rule packet_rules[16] = {
+    [MQTT_PUBLISH] = { on_publish, "its PUBLISH is not acceptable" },
+    [MQTT_PUBACK] = { on_ack, "its acknowledgement is not valid" },
+    [MQTT_PUBREC] = { on_ack, "its acknowledgement is not valid" },
+    [MQTT_PUBREL] = { on_pubrel, "its PUBREL is not valid" },
+    [MQTT_PUBCOMP] = { on_ack, "its acknowledgement is not valid" },
+    [MQTT_SUBSCRIBE] = { on_subscribe, "its SUBSCRIBE is not valid" },
+    [MQTT_UNSUBSCRIBE] = { on_unsubscribe, "its UNSUBSCRIBE is not valid" },
+    [MQTT_PINGREQ] = { on_pingreq, "its PINGREQ has a body" },
+    [MQTT_DISCONNECT] = { on_disconnect, "its DISCONNECT is not valid" },
+    [MQTT_AUTH] = { on_auth, "sent AUTH, no authentication method is in use" },
+};

@@ -195,9 +195,13 @@ void conn_refuse(struct conn *conn, enum mqtt_reason reason, const char *why, ui
 /* conn_in.c: a handler checks and acts; it returns what to close the connection with, or
  * MQTT_SUCCESS. */
 typedef enum mqtt_reason packet_fn(struct conn *conn, const struct mqtt_frame *frame,
-                                   struct span body, uint64_t now, const char **ret_why);
-bool topic_is_ours(struct span topic);  /* $SYS and below */
-packet_fn *conn_handler(unsigned type); /* NULL: a client may not send it */
+                                   struct span body, uint64_t now);
+struct packet_rule {
+    packet_fn *handle; /* NULL: a client may not send it */
+    const char *why;   /* what is said of a packet that its handler does not accept */
+};
+extern const struct packet_rule packet_rules[16]; /* by type */
+bool topic_is_ours(struct span topic);            /* $SYS and below */
 
 /* conn_out.c */
 /* Forgets the replies that wait for the store: the connection ends, they would not be true. */

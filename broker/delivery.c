@@ -39,13 +39,9 @@ struct delivery delivery_ref(const struct delivery *delivery)
     return *delivery;
 }
 
-void delivery_unref(struct delivery *delivery)
+void delivery_unref_ids(struct delivery *delivery)
 {
-    message_unref(delivery->message);
-    delivery->message = NULL;
-    if (delivery->flags & DELIVERY_MANY_IDS) {
-        sub_ids_unref(delivery->ids);
-        delivery->ids = NULL;
-        delivery->flags &= (uint8_t)~DELIVERY_MANY_IDS;
-    }
+    sub_ids_unref(delivery->ids);
+    delivery->ids = NULL;
+    delivery->flags &= (uint8_t)~DELIVERY_MANY_IDS;
 }

@@ -44,4 +44,11 @@ void sub_ids_unref(struct sub_ids *ids);
 
 /* Another holder of the same delivery / the end of one. Neither touches the membership. */
 struct delivery delivery_ref(const struct delivery *delivery);
-void delivery_unref(struct delivery *delivery);
+void delivery_unref_ids(struct delivery *delivery); /* of delivery_unref() */
+static inline void delivery_unref(struct delivery *delivery)
+{
+    message_unref(delivery->message);
+    delivery->message = NULL;
+    if (delivery->flags & DELIVERY_MANY_IDS)
+        delivery_unref_ids(delivery);
+}

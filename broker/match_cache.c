@@ -11,27 +11,9 @@
 #include <xxhash.h>
 
 enum {
-    SLOTS = 4096,
     TOPIC_MAX = 1024,        /* longer topics are not remembered */
     HITS_MAX = 65536,        /* nor larger results */
     TOTAL_HITS_MAX = 262144, /* of all slots: about 8 MB */
-};
-
-struct slot {
-    uint8_t *topic; /* owned */
-    size_t len;
-    uint64_t generation;
-    struct match_result *result; /* owned; NULL: empty */
-};
-
-struct match_cache {
-    uint64_t seed;
-    size_t hits;                  /* of all results */
-    uint64_t swept;               /* the generation that stale results last made room for */
-    struct match_result *passing; /* the last result that is not remembered */
-    bool again;                   /* what was not found last had come before */
-    uint32_t seen[SLOTS]; /* of each slot, a part of the hash of what was not found there last */
-    struct slot slots[SLOTS];
 };
 
 struct match_cache *match_cache_new(uint64_t seed)
@@ -50,28 +32,22 @@ void match_result_free(struct match_result *result)
     free(result);
 }
 
-static void clear(struct match_cache *cache, struct slot *slot)
+static void clear(struct match_cache *cache, struct match_slot *slot)
 {
     if (!slot->result)
         return;
     cache->hits -= slot->result->count;
     match_result_free(slot->result);
     free(slot->topic);
-    *slot = (struct slot){ 0 };
+    *slot = (struct match_slot){ 0 };
 }
 
 void match_cache_free(struct match_cache *cache)
 {
-    for (size_t i = 0; i < SLOTS; i++)
+    for (size_t i = 0; i < MATCH_CACHE_SLOTS; i++)
         clear(cache, &cache->slots[i]);
     match_result_free(cache->passing);
     free(cache);
-}
-
-struct span match_cache_topic(const struct match_cache *cache, struct topic_place place)
-{
-    const struct slot *slot = &cache->slots[place.slot % SLOTS];
-    return span_of(slot->topic, slot->len);
 }
 
 const struct match_result *match_cache_get(struct match_cache *cache, struct span topic,
@@ -80,18 +56,17 @@ const struct match_result *match_cache_get(struct match_cache *cache, struct spa
     if (!place->same && !span_equal(match_cache_topic(cache, *place), topic)) {
         uint64_t hash = XXH3_64bits_withSeed(topic.data, topic.len, cache->seed);
         uint32_t mark = (uint32_t)(hash >> 32);
-        place->slot = (uint32_t)(hash % SLOTS);
+        place->slot = (uint32_t)(hash % MATCH_CACHE_SLOTS);
         if (!span_equal(match_cache_topic(cache, *place), topic)) {
             cache->again = cache->seen[place->slot] == mark;
             cache->seen[place->slot] = mark;
             return NULL;
         }
     }
-    const struct slot *slot = &cache->slots[place->slot % SLOTS];
-    if (slot->generation == generation)
-        return slot->result;
-    cache->again = true;
-    return NULL;
+    const struct match_result *known = match_cache_at(cache, *place, generation);
+    if (!known)
+        cache->again = true;
+    return known;
 }
 
 /* Once a generation, so that a cache full of results that are still right costs nothing. */
@@ -100,7 +75,7 @@ static void sweep(struct match_cache *cache, uint64_t generation)
     if (cache->swept == generation)
         return;
     cache->swept = generation;
-    for (size_t i = 0; i < SLOTS; i++)
+    for (size_t i = 0; i < MATCH_CACHE_SLOTS; i++)
         if (cache->slots[i].generation != generation)
             clear(cache, &cache->slots[i]);
 }
@@ -109,7 +84,7 @@ const struct match_result *match_cache_put(struct match_cache *cache, struct top
                                            struct span topic, uint64_t generation,
                                            struct match_result *result)
 {
-    struct slot *slot = &cache->slots[place.slot % SLOTS];
+    struct match_slot *slot = &cache->slots[place.slot % MATCH_CACHE_SLOTS];
     uint8_t *copy = NULL;
     match_result_free(cache->passing);
     cache->passing = NULL;
@@ -128,7 +103,7 @@ const struct match_result *match_cache_put(struct match_cache *cache, struct top
         return result;
     }
     memcpy(copy, topic.data, topic.len);
-    *slot = (struct slot){ copy, topic.len, generation, result };
+    *slot = (struct match_slot){ copy, topic.len, generation, result };
     cache->hits += result->count;
     return result;
 }

@@ -58,8 +58,22 @@ void message_will_is_sent(struct message *will);
 struct message *message_copy(const struct message *message);
 
 struct message *message_ref(struct message *message); /* returns its argument */
-void message_ref_many(struct message *message, uint32_t count);
-void message_unref(struct message *message); /* the last one frees; NULL is fine */
+static inline void message_ref_many(struct message *message, uint32_t count)
+{
+    if (count > 0)
+        atomic_fetch_add_explicit(&message->refs, count, memory_order_relaxed);
+}
+
+void message_free(struct message *message); /* the end of message_unref() */
+/* The last one frees; NULL is fine. */
+static inline void message_unref(struct message *message)
+{
+    /* Alone, nobody else can take a reference. Both orders: what other holders have read happens
+     * before the memory is given back. */
+    if (message && (atomic_load_explicit(&message->refs, memory_order_acquire) == 1 ||
+                    atomic_fetch_sub_explicit(&message->refs, 1, memory_order_acq_rel) == 1))
+        message_free(message);
+}
 
 /* How many messages there are in memory alone, retained, queued or in flight, each once however many
  * hold it, and the bytes of their payload. Any thread; what another thread has made or freed since its last

@@ -133,16 +133,19 @@ static uint32_t merge_target(const struct tree_entry *entries, size_t count, str
     return 2;
 }
 
-/* Which of them the store keeps. One that changes its mind later has left the tree, or entered it
- * anew, so the generation tells. */
+/* Which of them the store keeps, and whether there is anything special about them. One that changes
+ * its mind later has left the tree, or entered it anew, so the generation tells. */
 static void find_kept(struct match_result *result)
 {
     result->kept = 0;
+    result->plain = true;
     for (uint32_t i = 0; i < result->count; i++) {
         struct hit *hit = &result->hits[i];
         hit->slot = hit->kind == TREE_GROUP ? group_kept_slot(hit->target)
                                             : session_kept_slot(hit->target);
         result->kept += hit->slot != 0;
+        result->plain &= hit->kind == TREE_SESSION && !hit->slot && !hit->ids &&
+                         hit->condition == HIT_ALWAYS && !(hit->options & ENTRY_ASK);
     }
 }
 
@@ -160,11 +163,6 @@ static struct match_result *merge_all(struct found *found)
     }
     find_kept(result);
     return result;
-}
-
-struct span route_last_topic(const struct worker *worker, struct topic_place place)
-{
-    return match_cache_topic(worker->matches, place);
 }
 
 const struct match_result *route_match(struct worker *worker, struct span topic,
@@ -297,6 +295,23 @@ static void offer_to(struct worker *worker, const struct hit *hit, struct delive
         mails_add(own, &mail);
     else
         worker_post(worker, owner, &mail);
+}
+
+void route_plain(struct worker *worker, const struct match_result *match, struct message *message,
+                 uint64_t now)
+{
+    message_ref_many(message, match->count - 1); /* one for each */
+    for (uint32_t i = 0; i < match->count; i++) {
+        const struct hit *hit = &match->hits[i];
+        struct session *session = hit->target;
+        struct delivery delivery = { .message = message,
+                                     .sub_id = hit->sub_id,
+                                     .qos = effective_qos(worker, hit, message) };
+        if (session_owner(session) == worker && !session->arriving)
+            session_offer(worker, session, &delivery, now);
+        else
+            offer_to(worker, hit, &delivery, NULL);
+    }
 }
 
 /* Offers to every receiver; those of this worker are put aside instead when `own` is given. */

@@ -32,6 +32,7 @@ enum hit_condition { HIT_ALWAYS, HIT_UNLESS_PUBLISHER, HIT_IF_PUBLISHER }; /* No
 struct match_result {
     uint32_t count;
     uint32_t kept; /* hits with a slot */
+    bool plain;    /* every one is a session that gets it as it is: see route_plain() */
     struct hit hits[];
 };
 
@@ -57,13 +58,19 @@ struct topic_place {
     uint32_t slot; /* any number will do at first */
     bool same;     /* the topic to be matched is known to equal the one there */
 };
-/* The topic at a place, empty if there is none any more; valid until the worker's next match. */
-struct span route_last_topic(const struct worker *worker, struct topic_place place);
 
 /* What a topic matches; valid until the worker's next match. With no hits there is nothing to
  * route. `place` is looked at first, and set. */
 const struct match_result *route_match(struct worker *worker, struct span topic,
                                        struct topic_place *place);
+
+/*
+ * The same for a result that is plain, which most are: sessions alone, none of which the store keeps,
+ * that has to be asked about, sets No Local or has several identifiers. Nothing waits for anything.
+ * The message's reference is given away.
+ */
+void route_plain(struct worker *worker, const struct match_result *match, struct message *message,
+                 uint64_t now);
 
 /* Offers to a session wherever it is. The delivery is taken over. */
 void route_offer(struct worker *worker, struct session *session, struct delivery *delivery,

@@ -112,8 +112,19 @@ static inline bool keep(struct worker *worker, struct session *session,
                                                    : queue_push(&session->queue, delivery);
 }
 
-void session_offer(struct worker *worker, struct session *session, struct delivery *delivery,
-                   uint64_t now)
+/* A client that is connected and keeps up, and nothing to ask: of all that offer_any() looks at there is
+ * nothing. */
+static inline bool is_easy(const struct worker *worker, const struct session *session,
+                           const struct delivery *delivery)
+{
+    return session->queue.count < worker->easy_queue && session->conn &&
+           session->phase == SESSION_ACTIVE && !worker->guarded && session->tail.count == 0 &&
+           !(delivery->flags & DELIVERY_SHARED) &&
+           memory_level(&worker->broker->memory) == MEMORY_PLENTY;
+}
+
+__attribute__((noinline)) static void offer_any(struct worker *worker, struct session *session,
+                                                struct delivery *delivery, uint64_t now)
 {
     if (worker->guarded && !access_is_open(worker, session, delivery) &&
         deny(worker, session, delivery))
@@ -142,6 +153,15 @@ void session_offer(struct worker *worker, struct session *session, struct delive
     worker_ready(worker, session->conn);
     if (session->queue.count >= brake_mark(worker))
         crowded(worker, session, now);
+}
+
+void session_offer(struct worker *worker, struct session *session, struct delivery *delivery,
+                   uint64_t now)
+{
+    if (is_easy(worker, session, delivery) && queue_push(&session->queue, delivery))
+        worker_ready(worker, session->conn);
+    else
+        offer_any(worker, session, delivery, now);
 }
 
 void session_finish(struct worker *worker, struct session *session, struct inflight_entry *entry,

@@ -79,7 +79,7 @@ static void emptied(struct slab *slab, struct chunk *chunk)
     slab->spare_count++;
 }
 
-static void give_back(struct slab *slab, struct chunk *chunk, struct block *block)
+static inline void give_back(struct slab *slab, struct chunk *chunk, struct block *block)
 {
     block->next = chunk->free;
     chunk->free = block;
@@ -180,7 +180,7 @@ static struct chunk *chunk_with_room(struct slab *slab, size_t class)
     return chunk;
 }
 
-static struct block *take(struct chunk *chunk)
+static inline struct block *take(struct chunk *chunk)
 {
     struct block *block = chunk->free;
     if (block) {

@@ -120,6 +120,24 @@ void worker_free(struct worker *worker)
     free(worker);
 }
 
+/* A queue shorter than this is within max_queued_messages, and is neither crowded (brake.h) nor paged
+ * (paging.h) with one more. */
+static uint32_t easy_queue(const struct worker *worker)
+{
+    uint32_t most = worker->config->max_queued_messages, easy = brake_mark(worker) - 1;
+    if (most && most < easy)
+        easy = most;
+    if (worker->window_slow < easy)
+        easy = worker->window_slow;
+    return worker->config->max_queued_bytes ? 0 : easy;
+}
+
+void worker_set_config(struct worker *worker, struct config *config)
+{
+    worker->config = config;
+    worker->easy_queue = easy_queue(worker);
+}
+
 void worker_set_wake(struct worker *worker, worker_wake_fn *wake, void *ctx)
 {
     worker->wake = wake;
@@ -266,7 +284,7 @@ static void take_fence_answer(struct worker *worker, struct mail *mail)
 static void take_config(struct worker *worker, struct mail *mail)
 {
     config_unref(worker->config);
-    worker->config = mail->target;
+    worker_set_config(worker, mail->target);
     access_take_rules(worker, mail->number);
     sys_reload(worker);
     if (worker->index == 0) {

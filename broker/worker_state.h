@@ -45,7 +45,8 @@ struct worker {
     atomic_uint connections; /* (a) */
 
     struct broker *broker; /* (i) */
-    struct config *config; /* (o) one reference */
+    struct config *config; /* (o) one reference; set by worker_set_config() */
+    uint32_t easy_queue;   /* (o) below so many deliveries no limit of a queue needs a look */
     uint32_t rules;        /* (o) number of the rules in it, see auth/access.h */
     bool guarded;          /* (o) there are rules at all */
     unsigned index;        /* (i) */
@@ -127,6 +128,8 @@ void worker_ready(struct worker *worker,
 bool worker_queue_takes(const struct worker *worker, const struct queue *queue,
                         const struct tail *tail, const struct delivery *delivery);
 
+/* The configuration that holds from now on; its reference is taken over. */
+void worker_set_config(struct worker *worker, struct config *config);
 /* Takes the mailbox into the inbox, to be handled in its turn; and offers the deliveries in it now.
  * For retained messages: the first under a shard's lock, the second once that is dropped. */
 void worker_take_in(struct worker *worker);

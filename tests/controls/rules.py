@@ -178,14 +178,49 @@ RULES = {
         "router"),
     "a change of subscriptions makes cached matches stale": unit(
         "broker/match_cache.c",
-        "    if (slot->generation == generation)\n",
-        "    if (slot->result || slot->generation == generation)\n",
+        "known = match_cache_at(cache, *place, generation);",
+        "known = match_cache_slot(cache, *place)->result;",
         "router", "interleavings:session_end"),
     "a topic that comes once pushes no match out": unit(
         "broker/match_cache.c",
         "    if (!cache->again) {",
         "    if (0) {",
         "router:comes_once"),
+    "also that of a publisher's last topic": unit(
+        "broker/conn_in.c",
+        "match_cache_at(worker->matches, conn->last_topic, generation);",
+        "match_cache_slot(worker->matches, conn->last_topic)->result;\n    (void)generation;",
+        "router"),
+    "a receiver that the store keeps is not a plain one": unit(
+        "broker/router.c",
+        "hit->kind == TREE_SESSION && !hit->slot && !hit->ids &&",
+        "hit->kind == TREE_SESSION && !hit->ids &&",
+        "store_seam", "restore:qos1"),
+    "nor one with No Local": unit(
+        "broker/router.c",
+        "hit->condition == HIT_ALWAYS && !(hit->options & ENTRY_ASK)",
+        "!(hit->options & ENTRY_ASK)",
+        "router"),
+    "nor one that has to be asked about": unit(
+        "broker/router.c",
+        "hit->condition == HIT_ALWAYS && !(hit->options & ENTRY_ASK)",
+        "hit->condition == HIT_ALWAYS",
+        "access:messages_reach"),
+    "where there are rules no delivery is easy": unit(
+        "broker/session.c",
+        "session->phase == SESSION_ACTIVE && !worker->guarded &&",
+        "session->phase == SESSION_ACTIVE &&",
+        "access:outrun"),
+    "nor one that comes behind what is on the disk": unit(
+        "broker/session.c",
+        "!worker->guarded && session->tail.count == 0 &&",
+        "!worker->guarded &&",
+        "paging"),
+    "a queue that is not short has its limits looked at": unit(
+        "broker/session.c",
+        "return session->queue.count < worker->easy_queue && session->conn",
+        "return session->conn",
+        "session", "brake", "paging"),
 
     # ---- the ready list ---------------------------------------------------------------------------
     "a connection is on the ready list once": unit(
@@ -596,8 +631,8 @@ RULES = {
         "store_seam", "restore:qos1", "crash"),
     "PUBREC waits for the commit of the message": unit(
         "broker/conn_in.c",
-        "    conn_reply_ack(conn, MQTT_PUBREC, publish->id, reason, wait);",
-        "    conn_reply_ack(conn, MQTT_PUBREC, publish->id, reason, 0);",
+        "MQTT_PUBREC, publish.id, reason, wait);",
+        "MQTT_PUBREC, publish.id, reason, publish.qos == 2 ? 0 : wait);",
         "store_seam", "restore:qos2", "crash"),
     "PUBCOMP waits until the identifier is out of the store": unit(
         "broker/conn_in.c",
