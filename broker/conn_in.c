@@ -180,10 +180,10 @@ static void publish_refused(struct conn *conn, const struct mqtt_publish *publis
 static bool answer_again(struct conn *conn, const struct mqtt_publish *publish)
 {
     struct session *session = conn->session;
-    if (!session_qos2_has(session, publish->id))
+    if (!id_set_has(session->qos2_ids, publish->id))
         return false;
     /* To the client it is a PUBLISH that takes a place until PUBCOMP [MQTT5-3.3.4-7]. */
-    conn->unacknowledged += session_qos2_again(session, publish->id);
+    conn->unacknowledged += id_set_unmark(session->qos2_ids, publish->id);
     /* Sent again: the same answer, after what the first waits for [MQTT5-4.3.3-10]. */
     conn_reply_ack(conn, MQTT_PUBREC, publish->id, MQTT_SUCCESS,
                    conn_pubrec_wait(conn, publish->id));
@@ -200,11 +200,12 @@ static bool refuse_with(struct conn *conn, const struct mqtt_publish *publish,
     if (publish->qos < 2)
         return true;
     if (conn->version == MQTT_V5) {
-        (void)session_qos2_remove(session, publish->id);
+        (void)id_set_remove(&session->qos2_ids, publish->id);
         return true;
     }
     *reason = MQTT_SUCCESS;
-    return session_qos2_has(session, publish->id) || session_qos2_add(session, publish->id);
+    return id_set_has(session->qos2_ids, publish->id) ||
+           id_set_add(&session->qos2_ids, publish->id);
 }
 
 static enum mqtt_reason on_publish(struct conn *conn, const struct mqtt_frame *frame,
@@ -226,7 +227,7 @@ static enum mqtt_reason on_publish(struct conn *conn, const struct mqtt_frame *f
     if (publish.qos == 2) {
         if (answer_again(conn, &publish))
             return MQTT_SUCCESS;
-        if (!reason && !session_qos2_add(conn->session, publish.id))
+        if (!reason && !id_set_add(&conn->session->qos2_ids, publish.id))
             return MQTT_QUOTA_EXCEEDED;
     }
     if (!reason)
@@ -272,33 +273,49 @@ static void release_again(struct conn *conn, struct inflight_entry *entry, uint1
     conn_reply_ack(conn, MQTT_PUBREL, id, MQTT_SUCCESS, worker_wait(conn->worker, entry->wait));
 }
 
-/* PUBACK, PUBREC and PUBCOMP: the client's part of what we deliver to it. */
-static enum mqtt_reason on_ack(struct conn *conn, const struct mqtt_frame *frame, struct span body,
-                               uint64_t now)
+static void acknowledged(struct conn *conn, enum mqtt_type type, uint16_t id,
+                         enum mqtt_reason reason)
 {
-    struct mqtt_ack ack;
     struct session *session = conn->session;
-    enum mqtt_type type = (enum mqtt_type)frame->type;
-    (void)now;
-    enum mqtt_reason reason = mqtt_decode_ack(type, body, conn->version, &ack);
-    if (reason)
-        return reason;
-    struct inflight_entry *entry = inflight_find(&session->inflight, ack.id);
+    struct inflight_entry *entry = inflight_find(&session->inflight, id);
     enum move move = entry ? moves[entry->state][type] : REJECT;
-    if (move == RELEASE && ack.reason >= MQTT_UNSPECIFIED_ERROR)
+    if (move == RELEASE && reason >= MQTT_UNSPECIFIED_ERROR)
         move = FINISH; /* an error PUBREC ends the exchange [MQTT5-4.3.3-4] */
     switch (move) {
     case REJECT:
         if (type == MQTT_PUBREC) /* [MQTT5-4.3.3-5]: the client learns that nobody waits for it */
             conn_reply_ack(
-                conn, MQTT_PUBREL, ack.id,
+                conn, MQTT_PUBREL, id,
                 conn->version == MQTT_V5 ? MQTT_PACKET_IDENTIFIER_NOT_FOUND : MQTT_SUCCESS, 0);
         break;
-    case FINISH: session_finish(conn->worker, session, entry, ack.id); break;
-    case RELEASE: release(conn, entry, ack.id); break;
-    case RELEASE_AGAIN: release_again(conn, entry, ack.id); break;
+    case FINISH: session_finish(conn->worker, session, entry, id); break;
+    case RELEASE: release(conn, entry, id); break;
+    case RELEASE_AGAIN: release_again(conn, entry, id); break;
     }
     worker_ready(conn->worker, conn); /* the window may have opened */
+}
+
+/* One that says why, or that is not valid. */
+__attribute__((noinline)) static enum mqtt_reason on_long_ack(struct conn *conn,
+                                                              enum mqtt_type type, struct span body)
+{
+    struct mqtt_ack ack;
+    enum mqtt_reason reason = mqtt_decode_ack(type, body, conn->version, &ack);
+    if (!reason)
+        acknowledged(conn, type, ack.id, ack.reason);
+    return reason;
+}
+
+/* PUBACK, PUBREC and PUBCOMP: the client's part of what we deliver to it. */
+static enum mqtt_reason on_ack(struct conn *conn, const struct mqtt_frame *frame, struct span body,
+                               uint64_t now)
+{
+    enum mqtt_type type = (enum mqtt_type)frame->type;
+    uint16_t id = mqtt_short_ack(body);
+    (void)now;
+    if (id == 0)
+        return on_long_ack(conn, type, body);
+    acknowledged(conn, type, id, MQTT_SUCCESS);
     return MQTT_SUCCESS;
 }
 
@@ -311,7 +328,7 @@ static enum mqtt_reason on_pubrel(struct conn *conn, const struct mqtt_frame *fr
     enum mqtt_reason reason = mqtt_decode_ack(MQTT_PUBREL, body, conn->version, &ack);
     if (reason)
         return reason;
-    bool known = session_qos2_remove(conn->session, ack.id);
+    bool known = id_set_remove(&conn->session->qos2_ids, ack.id);
     if (known)
         wait = durable_inbound_release(conn->worker, conn->session, ack.id);
     else if (session_kept_slot(conn->session)) /* sent again: the first may not be durable yet */

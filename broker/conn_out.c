@@ -117,7 +117,7 @@ void replies_drop_waiting(struct conn *conn)
 
 /* What has been answered in full no longer counts against the receive maximum we announced
  * [MQTT5-3.3.4-7]. */
-static void replied(struct conn *conn, const struct reply *reply)
+static inline void replied(struct conn *conn, const struct reply *reply)
 {
     bool ends = reply->type == MQTT_PUBACK || reply->type == MQTT_PUBCOMP ||
                 (reply->type == MQTT_PUBREC && reply->reason >= MQTT_UNSPECIFIED_ERROR);
@@ -127,7 +127,7 @@ static void replied(struct conn *conn, const struct reply *reply)
         conn->connack_sent = true;
 }
 
-static size_t reply_encode(struct conn *conn, const struct reply *reply, uint8_t *out)
+static inline size_t reply_encode(struct conn *conn, const struct reply *reply, uint8_t *out)
 {
     if (reply->type == MQTT_PINGRESP) {
         out[0] = MQTT_PINGRESP << 4;
@@ -143,7 +143,7 @@ static size_t reply_encode(struct conn *conn, const struct reply *reply, uint8_t
 
 /* Writes the first reply behind what is in `out`; one that is larger than the whole room leaves in
  * parts. False: it is not through yet. */
-static bool write_first(struct conn *conn, uint8_t *out, size_t room, size_t *len)
+static inline bool write_first(struct conn *conn, uint8_t *out, size_t room, size_t *len)
 {
     struct reply_line *line = &conn->replies;
     const struct reply *reply = reply_at(line, 0);
@@ -164,6 +164,7 @@ static bool write_first(struct conn *conn, uint8_t *out, size_t room, size_t *le
 static size_t drain_replies(struct conn *conn, uint8_t *out, size_t room)
 {
     struct reply_line *line = &conn->replies;
+    uint32_t before = line->count;
     size_t len = 0;
     while (line->count > 0) {
         struct reply *reply = reply_at(line, 0);
@@ -178,11 +179,12 @@ static size_t drain_replies(struct conn *conn, uint8_t *out, size_t room)
             trace_sent(conn, (enum mqtt_type)reply->type, reply->id,
                        (enum mqtt_reason)reply->reason);
         replied(conn, reply);
-        free(reply->packet);
+        if (reply->packet)
+            free(reply->packet);
         line->head = (line->head + 1) & (line->room - 1);
         line->count--;
-        STAT_ADD(&conn->worker->stats, packets_sent, 1);
     }
+    STAT_ADD(&conn->worker->stats, packets_sent, before - line->count);
     if (line->count == 0 && line->room > 1)
         replies_done(line);
     return len;
@@ -207,7 +209,7 @@ static bool refuse(struct conn *conn, struct reply *reply)
     bool can = conn->version == MQTT_V5 &&
                (reply->type == MQTT_PUBACK || reply->type == MQTT_PUBREC);
     if (reply->type == MQTT_PUBREC && conn->session &&
-        session_qos2_remove(conn->session, reply->id))
+        id_set_remove(&conn->session->qos2_ids, reply->id))
         /* It may be sent again, as a new message, also when the store gets there in the end. */
         (void)durable_inbound_release(conn->worker, conn->session, reply->id);
     reply->reason = MQTT_QUOTA_EXCEEDED;
@@ -377,24 +379,64 @@ static size_t drain_unfinished(struct conn *conn, uint8_t *buf, size_t room)
 
 enum sent { SENT, NO_ROOM, TOO_LARGE };
 
+static inline uint8_t first_byte(const struct delivery *delivery)
+{
+    return (uint8_t)(MQTT_PUBLISH << 4 |
+                     (delivery->flags & (DELIVERY_BEGUN | DELIVERY_MAYBE_SENT) ? 8 : 0) |
+                     delivery->qos << 1 | (delivery->flags & DELIVERY_RETAIN ? 1 : 0));
+}
+
+static inline void put_id(uint8_t *at, uint16_t id)
+{
+    at[0] = (uint8_t)(id >> 8);
+    at[1] = (uint8_t)id;
+}
+
+/* A version 5 client gets the same frame with an empty list of properties before the payload, if
+ * there is none. Returns its size, or 0. */
+__attribute__((noinline)) static size_t copy_frame_v5(const struct conn *conn,
+                                                      const struct delivery *delivery, uint16_t id,
+                                                      uint8_t *out, size_t room)
+{
+    const struct message *message = delivery->message;
+    bool has_properties = message->forward_len || message->expires || delivery->sub_id ||
+                          delivery->flags & DELIVERY_MANY_IDS || conn->aliases_out_max;
+    struct span frame = message_frame(message);
+    if (has_properties || frame.len + 2 > room || frame.len + 2 > conn->max_packet)
+        return 0; /* with the byte more its length may take one more as well */
+    struct span payload = message_payload(message);
+    const uint8_t *middle = frame.data + message->head_len - 2; /* topic with length, identifier */
+    size_t middle_len = (size_t)(payload.data - middle), body_len = middle_len + 1 + payload.len;
+    uint8_t *at = out;
+    *at++ = first_byte(delivery);
+    for (; body_len > 0x7F; body_len >>= 7)
+        *at++ = (uint8_t)(body_len | 0x80);
+    *at++ = (uint8_t)body_len;
+    memcpy(at, middle, middle_len);
+    at += middle_len;
+    if (delivery->qos > 0)
+        put_id(at - 2, id);
+    *at++ = 0;
+    memcpy(at, payload.data, payload.len);
+    return (size_t)(at - out) + payload.len;
+}
+
 /* The message's own frame, when that is what this client gets: version 3, and an identifier or none
  * as when it was published. Returns its size, or 0. */
-static size_t copy_frame(const struct conn *conn, const struct delivery *delivery, uint16_t id,
-                         uint8_t *out, size_t room)
+static inline size_t copy_frame(const struct conn *conn, const struct delivery *delivery,
+                                uint16_t id, uint8_t *out, size_t room)
 {
     const struct message *message = delivery->message;
     struct span frame = message_frame(message);
-    if (conn->version == MQTT_V5 || (delivery->qos > 0) != (message->qos > 0) || frame.len > room ||
+    if ((delivery->qos > 0) != (message->qos > 0) || frame.len > room ||
         frame.len > conn->max_packet)
         return 0;
+    if (conn->version == MQTT_V5)
+        return copy_frame_v5(conn, delivery, id, out, room);
     memcpy(out, frame.data, frame.len);
-    out[0] = (uint8_t)(MQTT_PUBLISH << 4 | (delivery->flags & DELIVERY_BEGUN ? 8 : 0) |
-                       delivery->qos << 1 | (delivery->flags & DELIVERY_RETAIN ? 1 : 0));
-    if (delivery->qos > 0) {
-        uint8_t *at = out + frame.len - message->payload_len;
-        at[-2] = (uint8_t)(id >> 8);
-        at[-1] = (uint8_t)id;
-    }
+    out[0] = first_byte(delivery);
+    if (delivery->qos > 0)
+        put_id(out + frame.len - message->payload_len - 2, id);
     return frame.len;
 }
 
@@ -403,8 +445,10 @@ static size_t copy_frame(const struct conn *conn, const struct delivery *deliver
  * larger than any room and the buffer is still empty). What is too large for the client is not sent
  * [MQTT5-3.1.2-24].
  */
-static enum sent encode_publish(struct conn *conn, const struct delivery *delivery, uint16_t id,
-                                struct mqtt_writer *w, uint64_t now)
+__attribute__((noinline)) static enum sent encode_publish(struct conn *conn,
+                                                          const struct delivery *delivery,
+                                                          uint16_t id, struct mqtt_writer *w,
+                                                          uint64_t now)
 {
     struct mqtt_delivery out = describe(conn, delivery, now);
     size_t room = w->room - w->len;
@@ -425,8 +469,8 @@ static enum sent encode_publish(struct conn *conn, const struct delivery *delive
     return SENT;
 }
 
-static enum sent send_publish(struct conn *conn, const struct delivery *delivery, uint16_t id,
-                              struct mqtt_writer *w, uint64_t now)
+static inline enum sent send_publish(struct conn *conn, const struct delivery *delivery,
+                                     uint16_t id, struct mqtt_writer *w, uint64_t now)
 {
     size_t copied = copy_frame(conn, delivery, id, w->out + w->len, w->room - w->len);
     w->len += copied;
@@ -607,7 +651,8 @@ static bool stage_first(struct conn *conn, struct session *session)
     if (!window_open(conn, inflight))
         return false;
     durable_sent(worker, session); /* what was sent before comes before it, also after a crash */
-    (void)queue_pop(&session->queue, &delivery);
+    if (!queue_pop(&session->queue, &delivery))
+        return false; /* which cannot be: there was a first one */
     struct inflight_entry *entry = inflight_add(inflight, &delivery, &id);
     CHECK(entry); /* inflight_reserve() has made room */
     entry->counts = true;
@@ -616,21 +661,54 @@ static bool stage_first(struct conn *conn, struct session *session)
     return true;
 }
 
+/* The first of the queue has expired, or is too large for the client. */
+__attribute__((noinline)) static void drop_first(struct conn *conn, struct session *session,
+                                                 bool expired)
+{
+    struct delivery delivery;
+    if (queue_pop(&session->queue, &delivery))
+        drop(conn, session, &delivery, expired);
+}
+
+/* It has been sent: from the queue into the inflight table, which has room. */
+static inline void move_first(struct conn *conn, struct session *session)
+{
+    struct inflight *inflight = &session->inflight;
+    const struct delivery *first = queue_first(&session->queue);
+    uint16_t id;
+    struct inflight_entry *entry = inflight_add(inflight, first, &id);
+    CHECK(entry); /* inflight_reserve() has made room */
+    queue_pass(&session->queue);
+    entry->delivery.flags |= DELIVERY_BEGUN;
+    entry->counts = true;
+    inflight->window++;
+    conn->resend = inflight->next;
+    if (entry->delivery.flags & DELIVERY_STORED)
+        durable_sent_later(conn->worker, session);
+}
+
+/* It has been sent, and nobody will acknowledge it. */
+static inline void finish_first(struct conn *conn, struct session *session)
+{
+    struct delivery delivery = *queue_first(&session->queue);
+    queue_pass(&session->queue);
+    if (delivery.flags & DELIVERY_SHARED)
+        group_credit(conn->worker, delivery.member, 1);
+    durable_done(conn->worker, session->slot, &delivery);
+    delivery_unref(&delivery);
+}
+
 /* Takes the first delivery off the queue: it goes out at QoS 0, or into the inflight table.
  * Returns false when this turn's output ends here. */
-static bool send_first(struct conn *conn, struct session *session, struct mqtt_writer *w,
-                       uint64_t now)
+static inline bool send_first(struct conn *conn, struct session *session, struct mqtt_writer *w,
+                              uint64_t now)
 {
-    struct queue *queue = &session->queue;
     struct inflight *inflight = &session->inflight;
-    struct delivery *first = queue_first(queue);
-    struct inflight_entry *entry = NULL;
-    struct delivery delivery;
+    const struct delivery *first = queue_first(&session->queue);
     uint16_t id = 0;
 
     if (message_expired(first->message, now)) { /* [MQTT5-3.3.2-5] */
-        (void)queue_pop(&session->queue, &delivery);
-        drop(conn, session, &delivery, true);
+        drop_first(conn, session, true);
         return true;
     }
     if (first->qos > 0) {
@@ -643,26 +721,14 @@ static bool send_first(struct conn *conn, struct session *session, struct mqtt_w
         worker_ready(conn->worker, conn);
         return false;
     }
-    (void)queue_pop(&session->queue, &delivery);
     if (sent == TOO_LARGE) {
-        drop(conn, session, &delivery, false);
+        drop_first(conn, session, false);
         return true;
     }
-    if (delivery.qos > 0) {
-        delivery.flags |= DELIVERY_BEGUN;
-        entry = inflight_add(inflight, &delivery, &id);
-        CHECK(entry); /* inflight_reserve() has made room */
-        entry->counts = true;
-        inflight->window++;
-        conn->resend = inflight->next;
-        if (delivery.flags & DELIVERY_STORED)
-            durable_sent_later(conn->worker, session);
-    } else {
-        if (delivery.flags & DELIVERY_SHARED)
-            group_credit(conn->worker, delivery.member, 1);
-        durable_done(conn->worker, session->slot, &delivery);
-        delivery_unref(&delivery);
-    }
+    if (first->qos > 0)
+        move_first(conn, session);
+    else
+        finish_first(conn, session);
     return !conn->unfinished;
 }
 

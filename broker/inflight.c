@@ -13,20 +13,10 @@ enum {
     KEPT_ROOM = 64, /* a larger ring is given back when nothing is under way */
 };
 
-static struct inflight_entry *slot(const struct inflight *inflight, uint64_t place)
-{
-    return &inflight->ring[place & (inflight->room - 1)];
-}
-
-uint16_t inflight_id(uint64_t place)
-{
-    return (uint16_t)(place % INFLIGHT_IDENTIFIERS + 1);
-}
-
 struct inflight_entry *inflight_at(struct inflight *inflight, uint64_t place)
 {
     CHECK(place >= inflight->base && place < inflight->next);
-    return slot(inflight, place);
+    return inflight_slot(inflight, place);
 }
 
 bool inflight_grow(struct inflight *inflight)
@@ -39,26 +29,10 @@ bool inflight_grow(struct inflight *inflight)
     if (!grown.ring)
         return false;
     for (uint64_t place = inflight->base; place < inflight->next; place++)
-        *slot(&grown, place) = *slot(inflight, place);
+        *inflight_slot(&grown, place) = *inflight_slot(inflight, place);
     free(inflight->ring);
     *inflight = grown;
     return true;
-}
-
-struct inflight_entry *inflight_add(struct inflight *inflight, const struct delivery *delivery,
-                                    uint16_t *ret_id)
-{
-    CHECK(delivery->qos == 1 || delivery->qos == 2);
-    if (!inflight_reserve(inflight))
-        return NULL;
-    struct inflight_entry *entry = slot(inflight, inflight->next);
-    *entry = (struct inflight_entry){ .delivery = *delivery,
-                                      .state = delivery->qos == 1 ? AWAIT_PUBACK : AWAIT_PUBREC };
-    *ret_id = inflight_id(inflight->next);
-    inflight->next++;
-    inflight->count++;
-    inflight->bytes += message_size(delivery->message);
-    return entry;
 }
 
 bool inflight_restore(struct inflight *inflight, const struct delivery *delivery,
@@ -75,86 +49,51 @@ bool inflight_restore(struct inflight *inflight, const struct delivery *delivery
     for (uint64_t place = inflight->next + gap; inflight->next <= place; inflight->next++) {
         if (!inflight_reserve(inflight))
             return false;
-        *slot(inflight, inflight->next) = (struct inflight_entry){ .state = INFLIGHT_FREE };
+        *inflight_slot(inflight,
+                       inflight->next) = (struct inflight_entry){ .state = INFLIGHT_FREE };
     }
-    *slot(inflight, inflight->next - 1) = (struct inflight_entry){ .delivery = *delivery,
-                                                                   .state = (uint8_t)state,
-                                                                   .recorded = true };
+    *inflight_slot(inflight, inflight->next - 1) = (struct inflight_entry){ .delivery = *delivery,
+                                                                            .state = (uint8_t)state,
+                                                                            .recorded = true };
     inflight->recorded = inflight->next;
     inflight->count++;
     inflight->bytes += delivery->message ? message_size(delivery->message) : 0;
     return true;
 }
 
-struct inflight_entry *inflight_find(struct inflight *inflight, uint16_t id)
-{
-    if (id == 0)
-        return NULL;
-    uint64_t first = inflight->base % INFLIGHT_IDENTIFIERS;
-    uint64_t place = inflight->base +
-                     (id - 1u + INFLIGHT_IDENTIFIERS - first) % INFLIGHT_IDENTIFIERS;
-    if (place >= inflight->next)
-        return NULL;
-    struct inflight_entry *entry = slot(inflight, place);
-    return entry->state == INFLIGHT_FREE ? NULL : entry;
-}
-
-static void drop_message(struct inflight *inflight, struct inflight_entry *entry)
-{
-    if (!entry->delivery.message)
-        return;
-    inflight->bytes -= message_size(entry->delivery.message);
-    delivery_unref(
-        &entry->delivery); /* the membership of a shared one stays: it waits for its credit */
-}
-
 void inflight_release(struct inflight *inflight, struct inflight_entry *entry)
 {
     CHECK(entry->state == AWAIT_PUBREC || entry->state == AWAIT_PUBCOMP);
-    drop_message(inflight, entry);
+    inflight_drop_message(inflight, entry);
     entry->state = AWAIT_PUBCOMP;
 }
 
-/* The ring starts at the oldest open entry again. */
-static void advance(struct inflight *inflight)
+void inflight_emptied(struct inflight *inflight)
 {
-    while (inflight->base < inflight->next &&
-           slot(inflight, inflight->base)->state == INFLIGHT_FREE)
-        inflight->base++;
-    if (inflight->count > 0 || inflight->room <= KEPT_ROOM)
+    if (inflight->room <= KEPT_ROOM)
         return;
     free(inflight->ring);
     inflight->ring = NULL;
     inflight->room = 0;
 }
 
-void inflight_finish(struct inflight *inflight, struct inflight_entry *entry)
-{
-    CHECK(entry->state != INFLIGHT_FREE);
-    drop_message(inflight, entry);
-    inflight->window -= entry->counts;
-    inflight->count--;
-    *entry = (struct inflight_entry){ .state = INFLIGHT_FREE };
-    advance(inflight);
-}
-
 void inflight_disconnected(struct inflight *inflight)
 {
     for (uint64_t place = inflight->base; place < inflight->next; place++)
-        slot(inflight, place)->counts = false;
+        inflight_slot(inflight, place)->counts = false;
     inflight->window = 0;
 }
 
 void inflight_moved(struct inflight *inflight)
 {
     for (uint64_t place = inflight->base; place < inflight->next; place++)
-        slot(inflight, place)->wait = 0;
+        inflight_slot(inflight, place)->wait = 0;
 }
 
 void inflight_not_stored(struct inflight *inflight, uint64_t after, uint64_t upto)
 {
     for (uint64_t place = inflight->base; place < inflight->next; place++) {
-        struct inflight_entry *entry = slot(inflight, place);
+        struct inflight_entry *entry = inflight_slot(inflight, place);
         uint32_t ahead = entry->wait - (uint32_t)after;
         if ((entry->state == AWAIT_PUBREC || entry->state == AWAIT_PUBCOMP) && entry->recorded &&
             ahead > 0 && ahead <= upto - after)
@@ -165,8 +104,8 @@ void inflight_not_stored(struct inflight *inflight, uint64_t after, uint64_t upt
 void inflight_done(struct inflight *inflight)
 {
     for (uint64_t place = inflight->base; place < inflight->next; place++)
-        if (slot(inflight, place)->state != INFLIGHT_FREE)
-            drop_message(inflight, slot(inflight, place));
+        if (inflight_slot(inflight, place)->state != INFLIGHT_FREE)
+            inflight_drop_message(inflight, inflight_slot(inflight, place));
     free(inflight->ring);
     *inflight = (struct inflight){ 0 };
 }

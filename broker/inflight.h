@@ -38,16 +38,40 @@ struct inflight {
     uint64_t bytes;      /* message_size() of the messages it holds */
 };
 
-/* Adds an entry at the end (state from its QoS, which is 1 or 2) and takes the delivery over.
- * NULL: no identifier or no memory is left; the delivery stays the caller's. */
-struct inflight_entry *inflight_add(struct inflight *inflight, const struct delivery *delivery,
-                                    uint16_t *ret_id);
 /* Makes sure that the next inflight_add() succeeds; false: no identifier or no memory is left. */
 MUST_USE bool inflight_grow(struct inflight *inflight); /* when there is no room */
 MUST_USE static inline bool inflight_reserve(struct inflight *inflight)
 {
     uint64_t used = inflight->next - inflight->base;
     return (used < inflight->room && used < INFLIGHT_IDENTIFIERS) || inflight_grow(inflight);
+}
+
+static inline struct inflight_entry *inflight_slot(const struct inflight *inflight, uint64_t place)
+{
+    return &inflight->ring[place & (inflight->room - 1)];
+}
+
+static inline uint16_t inflight_id(uint64_t place)
+{
+    return (uint16_t)(place % INFLIGHT_IDENTIFIERS + 1);
+}
+
+/* Adds an entry at the end (state from its QoS, which is 1 or 2) and takes the delivery over.
+ * NULL: no identifier or no memory is left; the delivery stays the caller's. */
+static inline struct inflight_entry *inflight_add(struct inflight *inflight,
+                                                  const struct delivery *delivery, uint16_t *ret_id)
+{
+    CHECK(delivery->qos == 1 || delivery->qos == 2);
+    if (!inflight_reserve(inflight))
+        return NULL;
+    struct inflight_entry *entry = inflight_slot(inflight, inflight->next);
+    *entry = (struct inflight_entry){ .delivery = *delivery,
+                                      .state = delivery->qos == 1 ? AWAIT_PUBACK : AWAIT_PUBREC };
+    *ret_id = inflight_id(inflight->next);
+    inflight->next++;
+    inflight->count++;
+    inflight->bytes += message_size(delivery->message);
+    return entry;
 }
 /*
  * Adds an exchange of before a restart behind those that were added before: in the order of
@@ -57,14 +81,44 @@ MUST_USE static inline bool inflight_reserve(struct inflight *inflight)
 MUST_USE bool inflight_restore(struct inflight *inflight, const struct delivery *delivery,
                                enum inflight_state state, uint16_t id);
 /* The entry that this packet identifier belongs to, NULL if none. */
-struct inflight_entry *inflight_find(struct inflight *inflight, uint16_t id);
+static inline struct inflight_entry *inflight_find(const struct inflight *inflight, uint16_t id)
+{
+    uint32_t first = inflight_id(inflight->base);
+    uint64_t place = inflight->base + id - first + (id < first ? INFLIGHT_IDENTIFIERS : 0);
+    if (id == 0 || place >= inflight->next)
+        return NULL;
+    struct inflight_entry *entry = inflight_slot(inflight, place);
+    return entry->state == INFLIGHT_FREE ? NULL : entry;
+}
 /* The entry at a place in [base, next); it may be free. */
 struct inflight_entry *inflight_at(struct inflight *inflight, uint64_t place);
-uint16_t inflight_id(uint64_t place);
+static inline void inflight_drop_message(struct inflight *inflight, struct inflight_entry *entry)
+{
+    if (!entry->delivery.message)
+        return;
+    inflight->bytes -= message_size(entry->delivery.message);
+    delivery_unref(
+        &entry->delivery); /* the membership of a shared one stays: it waits for its credit */
+}
+
 /* Drops the message but keeps the identifier (state AWAIT_PUBCOMP). */
 void inflight_release(struct inflight *inflight, struct inflight_entry *entry);
 /* The exchange is complete. */
-void inflight_finish(struct inflight *inflight, struct inflight_entry *entry);
+void inflight_emptied(struct inflight *inflight); /* of the next */
+static inline void inflight_finish(struct inflight *inflight, struct inflight_entry *entry)
+{
+    CHECK(entry->state != INFLIGHT_FREE);
+    inflight_drop_message(inflight, entry);
+    inflight->window -= entry->counts;
+    inflight->count--;
+    *entry = (struct inflight_entry){ .state = INFLIGHT_FREE };
+    /* The ring starts at the oldest open entry again. */
+    while (inflight->base < inflight->next &&
+           inflight_slot(inflight, inflight->base)->state == INFLIGHT_FREE)
+        inflight->base++;
+    if (inflight->count == 0)
+        inflight_emptied(inflight);
+}
 /* No entry counts any more: the connection has ended. */
 void inflight_disconnected(struct inflight *inflight);
 /* Nothing waits for the store: another worker, which counts anew, has it now. */

@@ -50,17 +50,24 @@ static inline struct delivery *queue_first(const struct queue *queue)
     return queue->count ? queue_place(queue, 0) : NULL;
 }
 
+/* Takes the first one, which there is, off without a copy: what it holds is the caller's now. */
+static inline void queue_pass(struct queue *queue)
+{
+    const struct delivery *first = queue_place(queue, 0);
+    queue->head = (queue->head + 1) & (queue->room - 1);
+    queue->qos0_count -= first->qos == 0;
+    queue->bytes -= message_size(first->message);
+    if (--queue->count == 0)
+        queue_emptied(queue);
+}
+
 /* Gives the first one away; false: empty. */
 static inline bool queue_pop(struct queue *queue, struct delivery *ret_delivery)
 {
     if (queue->count == 0)
         return false;
     *ret_delivery = *queue_place(queue, 0);
-    queue->head = (queue->head + 1) & (queue->room - 1);
-    queue->qos0_count -= ret_delivery->qos == 0;
-    queue->bytes -= message_size(ret_delivery->message);
-    if (--queue->count == 0)
-        queue_emptied(queue);
+    queue_pass(queue);
     return true;
 }
 

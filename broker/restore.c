@@ -225,9 +225,9 @@ static bool take_subscription(void *ctx, uint32_t slot, const struct subscriptio
 static bool take_inbound(void *ctx, uint32_t slot, uint16_t packet_id)
 {
     struct session *session = session_of(ctx, slot);
-    if (!session || packet_id == 0 || session_qos2_has(session, packet_id))
+    if (!session || packet_id == 0 || id_set_has(session->qos2_ids, packet_id))
         return true;
-    return session_qos2_add(session, packet_id);
+    return id_set_add(&session->qos2_ids, packet_id);
 }
 
 /* ---- messages ---- */

@@ -19,15 +19,6 @@
 
 #include <stdlib.h>
 
-enum { QOS2_FIRST = 8 };
-
-/* Identifiers of received QoS 2 messages. */
-struct qos2_ids {
-    uint32_t count, room;
-    uint32_t old; /* the first of them: not yet seen on this connection */
-    uint16_t at[];
-};
-
 static timer_fn session_timer;
 
 struct session *session_new(struct worker *owner, struct span client_id, uint64_t hash)
@@ -53,7 +44,7 @@ void session_free(struct session *session)
     message_unref(session->will);
     takeover_forget(session);
     session_subscriptions_done(session);
-    free(session->qos2_ids);
+    id_set_done(session->qos2_ids);
     principal_unref(session->principal);
     author_unref(session->author);
     free(session);
@@ -118,7 +109,7 @@ static inline bool is_easy(const struct worker *worker, const struct session *se
                            const struct delivery *delivery)
 {
     return session->queue.count < worker->easy_queue && session->conn &&
-           session->phase == SESSION_ACTIVE && !worker->guarded && session->tail.count == 0 &&
+           session->phase == SESSION_ACTIVE && !worker->guarded && !session_tail(session) &&
            !(delivery->flags & DELIVERY_SHARED) &&
            memory_level(&worker->broker->memory) == MEMORY_PLENTY;
 }
@@ -169,7 +160,8 @@ void session_finish(struct worker *worker, struct session *session, struct infli
 {
     session->pace.acknowledged++;
     durable_done(worker, session->slot, &entry->delivery);
-    durable_outbound_end(worker, session, entry, id);
+    if (entry->recorded)
+        durable_outbound_end(worker, session, entry, id);
     if (entry->delivery.flags & DELIVERY_SHARED)
         group_credit(worker, entry->delivery.member, 1);
     inflight_finish(&session->inflight, entry);
@@ -190,8 +182,7 @@ void session_attach(struct session *session, struct conn *conn, uint64_t now)
     wheel_cancel(&session->timer);
     message_unref(session->will); /* back in time: the delayed will is not sent [MQTT5-3.1.3-9] */
     session->will = NULL;
-    if (session->qos2_ids)
-        session->qos2_ids->old = session->qos2_ids->count;
+    id_set_mark(session->qos2_ids);
     conn->session = session;
     access_become(worker, session, conn->principal);
     conn->principal = NULL;
@@ -456,67 +447,4 @@ void session_end(struct worker *worker, struct session *session, uint64_t now)
     funeral->fence.passed = bury;
     funeral->fence.position = worker_position(worker);
     fence_start(worker, &funeral->fence, now);
-}
-
-/* ---- inbound QoS 2 ---- */
-
-/* `count` when it is not there. */
-static uint32_t qos2_find(const struct qos2_ids *ids, uint16_t id)
-{
-    for (uint32_t i = ids->count; i > 0; i--) /* the newest is the likeliest */
-        if (ids->at[i - 1] == id)
-            return i - 1;
-    return ids->count;
-}
-
-bool session_qos2_has(const struct session *session, uint16_t id)
-{
-    const struct qos2_ids *ids = session->qos2_ids;
-    return ids && qos2_find(ids, id) < ids->count;
-}
-
-bool session_qos2_add(struct session *session, uint16_t id)
-{
-    struct qos2_ids *ids = session->qos2_ids;
-    if (!ids || ids->count == ids->room) {
-        uint32_t room = ids ? ids->room * 2 : QOS2_FIRST;
-        ids = realloc(ids, sizeof *ids + room * sizeof *ids->at);
-        if (!ids)
-            return false;
-        if (!session->qos2_ids)
-            *ids = (struct qos2_ids){ .count = 0 };
-        ids->room = room;
-        session->qos2_ids = ids;
-    }
-    ids->at[ids->count++] = id;
-    return true;
-}
-
-bool session_qos2_again(struct session *session, uint16_t id)
-{
-    struct qos2_ids *ids = session->qos2_ids;
-    uint32_t at = qos2_find(ids, id);
-    if (at >= ids->old)
-        return false;
-    ids->at[at] = ids->at[--ids->old];
-    ids->at[ids->old] = id;
-    return true;
-}
-
-bool session_qos2_remove(struct session *session, uint16_t id)
-{
-    struct qos2_ids *ids = session->qos2_ids;
-    uint32_t at = ids ? qos2_find(ids, id) : 0;
-    if (!ids || at == ids->count)
-        return false;
-    if (at < ids->old) { /* the last of the old ones moves up */
-        ids->at[at] = ids->at[--ids->old];
-        at = ids->old;
-    }
-    ids->at[at] = ids->at[--ids->count];
-    if (ids->count == 0) {
-        free(ids);
-        session->qos2_ids = NULL;
-    }
-    return true;
 }

@@ -7,6 +7,7 @@
  */
 #pragma once
 
+#include "broker/id_set.h"
 #include "broker/inflight.h"
 #include "broker/list.h"
 #include "broker/mail.h"
@@ -17,7 +18,6 @@
 
 struct claim;
 struct conn;
-struct qos2_ids;
 struct session_record;
 struct author;
 struct membership;
@@ -74,13 +74,15 @@ struct session {
     bool taken_by_clean_start;   /* (o) the connection ends for one that wants a new session */
     atomic_bool pressed; /* (a) set by the owner: publishers on other workers wait, brake.h */
 
-    struct pace pace;          /* (o) */
-    struct list pressed_node;  /* (o) */
-    struct queue queue;        /* (o) to be sent */
-    struct pages *pages;       /* (o) behind it; NULL: nothing ever was */
-    struct inflight inflight;  /* (o) sent */
-    struct list sent_node;     /* (o) in worker.sent: QoS 1 identifiers are not recorded yet */
-    struct qos2_ids *qos2_ids; /* (o) of received QoS 2 messages that await PUBREL; NULL: none */
+    struct pace pace;         /* (o) */
+    struct list pressed_node; /* (o) */
+    struct queue queue;       /* (o) to be sent */
+    struct pages *pages;      /* (o) behind it; NULL: nothing ever was */
+    struct inflight inflight; /* (o) sent */
+    struct list sent_node;    /* (o) in worker.sent: QoS 1 identifiers are not recorded yet */
+    struct id_set
+        *qos2_ids; /* (o) of received QoS 2 messages that await PUBREL; marked: not yet seen
+                                * on this connection */
 
     struct subscriptions *subscriptions; /* (o) see subscription.c; NULL: none */
     struct membership *members;          /* (o) in shared groups, membership.next */
@@ -170,10 +172,3 @@ void session_free(struct session *session); /* only behind the fence */
  * group. */
 void session_finish(struct worker *worker, struct session *session, struct inflight_entry *entry,
                     uint16_t id);
-
-/* Inbound QoS 2 identifiers. add: false when there is no memory. */
-bool session_qos2_has(const struct session *session, uint16_t id);
-MUST_USE bool session_qos2_add(struct session *session, uint16_t id);
-bool session_qos2_remove(struct session *session, uint16_t id);
-/* It has come again. Whether for the first time on this connection. */
-bool session_qos2_again(struct session *session, uint16_t id);

@@ -594,7 +594,7 @@ void worker_forget_pending(struct worker *worker, const struct session *from, ui
             continue;
         if (!pending->message)
             continue;
-        (void)session_qos2_remove(pending->from, pending->packet_id);
+        (void)id_set_remove(&pending->from->qos2_ids, pending->packet_id);
         if (pending->wait > worker->durable) /* the store may get there: then nobody receives it */
             (void)durable_message(worker, pending->message, true);
         message_unref(pending->message);

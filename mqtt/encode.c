@@ -160,20 +160,6 @@ void mqtt_put_string_property(struct mqtt_writer *w, enum mqtt_property id, stru
 
 /* ---- whole packets ---- */
 
-size_t mqtt_encode_ack(uint8_t *out, enum mqtt_type type, uint8_t version, uint16_t id,
-                       enum mqtt_reason reason)
-{
-    const bool long_form = version == MQTT_V5 && reason != MQTT_SUCCESS;
-
-    out[0] = (uint8_t)((unsigned)type << 4 | (type == MQTT_PUBREL ? 2 : 0)); /* [MQTT5-3.6.1-1] */
-    out[1] = long_form ? 3 : 2;
-    store_u16(out + 2, id);
-    if (!long_form)
-        return 4;
-    out[4] = (uint8_t)reason;
-    return 5;
-}
-
 size_t mqtt_encode_packet(uint8_t *out, size_t room, uint8_t first, uint8_t version,
                           struct span variable, struct span properties, struct span payload)
 {

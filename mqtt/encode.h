@@ -39,8 +39,20 @@ size_t mqtt_varint_size(uint32_t value); /* 1 to 4 */
  * PUBACK, PUBREC, PUBREL, PUBCOMP: 4 bytes, or 5 with a reason other than success at version 5.
  * `out` has room for 8. Returns the bytes written.
  */
-size_t mqtt_encode_ack(uint8_t *out, enum mqtt_type type, uint8_t version, uint16_t id,
-                       enum mqtt_reason reason);
+static inline size_t mqtt_encode_ack(uint8_t *out, enum mqtt_type type, uint8_t version,
+                                     uint16_t id, enum mqtt_reason reason)
+{
+    const bool long_form = version == MQTT_V5 && reason != MQTT_SUCCESS;
+
+    out[0] = (uint8_t)((unsigned)type << 4 | (type == MQTT_PUBREL ? 2 : 0)); /* [MQTT5-3.6.1-1] */
+    out[1] = long_form ? 3 : 2;
+    out[2] = (uint8_t)(id >> 8);
+    out[3] = (uint8_t)id;
+    if (!long_form)
+        return 4;
+    out[4] = (uint8_t)reason;
+    return 5;
+}
 
 /*
  * A whole packet from its first byte (type and flags), its variable header, property list (left out

@@ -152,6 +152,11 @@ enum mqtt_reason mqtt_decode_publish(uint8_t flags, struct span body, uint8_t ve
  * same again, ret->same_topic is set, and it is not checked again. */
 enum mqtt_reason mqtt_decode_next_publish(uint8_t flags, struct span body, uint8_t version,
                                           struct span last_topic, struct mqtt_publish *ret);
+/* The packet identifier of an acknowledgement that is nothing more, as most are; 0: decode it. */
+static inline uint16_t mqtt_short_ack(struct span body)
+{
+    return body.len == 2 ? (uint16_t)(body.data[0] << 8 | body.data[1]) : 0;
+}
 enum mqtt_reason mqtt_decode_ack(enum mqtt_type type, struct span body, uint8_t version,
                                  struct mqtt_ack *ret);
 enum mqtt_reason mqtt_decode_subscribe(struct span body, uint8_t version,

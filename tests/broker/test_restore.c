@@ -25,6 +25,7 @@ static const struct setting two = { .workers = 2, .store = true };
 #define HOUR(letter) "10 13 0004 'MQTT' 05 00 0000 05 11 00000e10 0001 " letter
 #define S       HOUR("'s'")
 #define W       HOUR("'w'")
+#define W3      "10 0d 0004 'MQTT' 04 00 0000 0001 'w'"
 #define BACK    "20 0e 01 00 0b 21 03e8 27 001e8480 22 000a"
 /* up to here the store is quick */
 #define S_HERE  "*go", "s> " S, "s< {ok5}", "*hold"
@@ -59,6 +60,14 @@ static void test_restore_qos1_crash_after_publish_is_sent(void **state)
     CONVERSE_WITH(&one, W_HERE("01"), "*go", P_HERE, "p> 32 07 0001 't' 0001 00 'x'", "w< 32 07 0001 't' 0001 00 'x'", "w> 40 02 0001",
                   "p> 32 07 0001 't' 0001 00 'y'", "p^ 40", "w< 32 07 0001 't' 0002 00 'y'", "+2000", "=crash", "w> " W,
                   "w< " BACK " 3a 07 0001 't' 0002 00 'y'");
+}
+
+static void test_restore_qos1_crash_after_publish_is_sent_to_version_3(void **state)
+{ /* [MQTT311-3.3.1-1] */
+    (void)state;
+    CONVERSE_WITH(&one, "*go", "w> " W3 " 82 06 0001 0001 't' 01", "w< 20 02 0000 90 03 0001 01", "*hold", P_HERE,
+                  "p> 32 07 0001 't' 0001 00 'x'", "w< 32 06 0001 't' 0001 'x'", "*0", "p< 40 02 0001", "=crash", "*go", "w> " W3,
+                  "w< 20 02 0100 3a 06 0001 't' 0001 'x'");
 }
 
 static void test_restore_qos1_crash_after_puback_is_received(void **state)
@@ -541,6 +550,7 @@ int main(void)
         cmocka_unit_test(test_restore_qos1_crash_before_the_commit),
         cmocka_unit_test(test_restore_qos1_crash_after_puback),
         cmocka_unit_test(test_restore_qos1_crash_after_publish_is_sent),
+        cmocka_unit_test(test_restore_qos1_crash_after_publish_is_sent_to_version_3),
         cmocka_unit_test(test_restore_qos1_crash_after_puback_is_received),
         cmocka_unit_test(test_restore_qos2_crash_before_the_commit),
         cmocka_unit_test(test_restore_qos2_crash_before_pubrec_is_sent),

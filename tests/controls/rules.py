@@ -144,9 +144,9 @@ RULES = {
         "0",
         "takeover", "interleavings:takeover"),
     "unreleased packet identifiers are remembered": unit(
-        "broker/session.c",
-        "return ids && qos2_find(ids, id) < ids->count;",
-        "return false && ids;",
+        "broker/conn_in.c",
+        "    if (!id_set_has(session->qos2_ids, publish->id))",
+        "    (void)id_set_remove(&session->qos2_ids, publish->id); /* so that there is room for it */\n    if (true)",
         "takeover", "interleavings:takeover", "store_seam"),
 
     # ---- offer ------------------------------------------------------------------------------------
@@ -213,7 +213,7 @@ RULES = {
         "access:outrun"),
     "nor one that comes behind what is on the disk": unit(
         "broker/session.c",
-        "!worker->guarded && session->tail.count == 0 &&",
+        "!worker->guarded && !session_tail(session) &&",
         "!worker->guarded &&",
         "paging"),
     "a queue that is not short has its limits looked at": unit(
@@ -285,8 +285,8 @@ RULES = {
         "group:granted_qos"),
     "a message that was refused goes to nobody else": unit(
         "broker/conn_in.c",
-        "if (move == RELEASE && ack.reason >= MQTT_UNSPECIFIED_ERROR)\n        move = FINISH;",
-        "if (ack.reason >= MQTT_UNSPECIFIED_ERROR)\n        move = REJECT;",
+        "if (move == RELEASE && reason >= MQTT_UNSPECIFIED_ERROR)\n        move = FINISH;",
+        "if (reason >= MQTT_UNSPECIFIED_ERROR)\n        move = REJECT;",
         "group:refused", "group_interleavings:each_message"),
     "a group waits for members that are away": unit(
         "broker/group.c",
@@ -716,6 +716,17 @@ RULES = {
         "    uint64_t gap = 1;",
         "restore", "crash"),
 
+    "what may have been sent before a crash is sent with DUP": unit(
+        "broker/conn_out.c",
+        "(delivery->flags & (DELIVERY_BEGUN | DELIVERY_MAYBE_SENT) ? 8 : 0) |",
+        "(delivery->flags & DELIVERY_BEGUN ? 8 : 0) |",
+        "restore:is_sent_to_version_3"),
+    "identifiers behind one that is removed stay found": unit(
+        "broker/id_set.c",
+        "        set->slots[gap] = set->slots[at];\n        gap = at;",
+        "        break;",
+        "id_set"),
+
     # ---- bounds -----------------------------------------------------------------------------------
     "a queue that fills up is drained in mid-turn": unit(
         "broker/session.c",
@@ -865,9 +876,9 @@ RULES = {
         "        claim->fence.worker = worker; hand_over(&claim->fence, now);",
         "order.storm_of_takeovers-4"),
     "a takeover keeps the identifiers of QoS 2": end_to_end(
-        "broker/session.c",
-        "return ids && qos2_find(ids, id) < ids->count;",
-        "return false && ids;",
+        "broker/conn_in.c",
+        "    if (!id_set_has(session->qos2_ids, publish->id))",
+        "    (void)id_set_remove(&session->qos2_ids, publish->id); /* so that there is room for it */\n    if (true)",
         "order.storm_of_takeovers-5"),
     "a retained message is posted under its shard's lock": end_to_end(
         "broker/router.c",
