@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * See retained.h. A fetch is a job of the worker that owns the session: slice by slice, as fast as
- * the session's queue takes them, so that neither a million retained messages nor a slow subscriber
- * stalls anybody. While a slice is read under the shard's lock the worker takes in its mailbox as
- * well: what was set before the slice was read is then handled before the slice.
+ * the session's queue takes them, so that neither a million retained messages, nor a slow subscriber,
+ * nor one with a hundred thousand filters stalls anybody: the worker goes from session to session,
+ * and a session finds the fetch of a filter by its hash. While a slice is read under the shard's
+ * lock the worker takes in its mailbox as well: what was set before the slice was read is then
+ * handled before the slice.
  */
 #include "broker/retained.h"
 
@@ -28,6 +30,8 @@ enum {
     SLICE_WORK = 8,
     EXPIRED_A_TURN = 4096, /* messages removed, and SLICE_WORK for every slice */
     PACE = 1024,           /* stands for the limit of a queue that has none */
+    FEW_BUCKETS = 4,       /* for the fetches of most sessions */
+    LONG_CHAIN = 2,        /* jobs a bucket, on average; then there are more buckets */
 };
 
 struct retained_shard {
@@ -42,9 +46,11 @@ struct retained {
     _Atomic uint64_t count, feed; /* (a) */
 };
 
+/* One fetch. */
 struct retained_job {
-    struct list session_node, worker_node;
-    struct session *session;
+    struct list node;           /* in jobs */
+    struct retained_job *chain; /* in its bucket */
+    uint64_t hash;
     struct topic_cursor cursor;
     unsigned shard, last; /* the one to scan, and behind the last one */
     uint32_t sub_id;
@@ -52,6 +58,14 @@ struct retained_job {
     bool ask; /* about each message, whether the client may read it */
     uint32_t filter_len;
     uint8_t filter[];
+};
+
+/* All fetches of a session, while there are any. */
+struct retained_fetches {
+    struct list jobs; /* the next one first */
+    struct retained_job **buckets;
+    uint32_t count, room; /* of jobs; of buckets, a power of two */
+    struct retained_job *few[FEW_BUCKETS];
 };
 
 struct slice {
@@ -259,7 +273,82 @@ static bool expire(struct worker *worker, uint64_t now)
     return false;
 }
 
-/* ---- fetching ---- */
+/* ---- the fetches of a session ---- */
+
+static uint64_t hash_of(const struct session *session, struct span filter)
+{
+    return topic_key(session->hash, filter).hash;
+}
+
+/* Where the link to the filter's job is, or would be. */
+static struct retained_job **link_to(struct retained_fetches *fetches, struct span filter,
+                                     uint64_t hash)
+{
+    struct retained_job **link = &fetches->buckets[hash & (fetches->room - 1)];
+    while (*link && ((*link)->hash != hash ||
+                     !span_equal(span_of((*link)->filter, (*link)->filter_len), filter)))
+        link = &(*link)->chain;
+    return link;
+}
+
+/* Without memory the chains become longer. */
+static void grow(struct retained_fetches *fetches)
+{
+    uint32_t room = fetches->room * 4;
+    struct retained_job **buckets = calloc(room, sizeof *buckets);
+    if (!buckets)
+        return;
+    for (struct list *node = fetches->jobs.next; node != &fetches->jobs; node = node->next) {
+        struct retained_job *job = CONTAINER_OF(node, struct retained_job, node);
+        struct retained_job **bucket = &buckets[job->hash & (room - 1)];
+        job->chain = *bucket;
+        *bucket = job;
+    }
+    if (fetches->buckets != fetches->few)
+        free(fetches->buckets);
+    fetches->buckets = buckets;
+    fetches->room = room;
+}
+
+static void add(struct worker *worker, struct session *session, struct retained_job *job)
+{
+    struct retained_fetches *fetches = session->fetches;
+    if (!fetches) {
+        fetches = must_have(calloc(1, sizeof *fetches));
+        list_init(&fetches->jobs);
+        fetches->buckets = fetches->few;
+        fetches->room = FEW_BUCKETS;
+        session->fetches = fetches;
+        list_append(&worker->fetching, &session->fetch_node);
+    }
+    if (fetches->count >= fetches->room * LONG_CHAIN)
+        grow(fetches);
+    *link_to(fetches, span_of(job->filter, job->filter_len), job->hash) = job;
+    list_append(&fetches->jobs, &job->node);
+    fetches->count++;
+}
+
+static void job_free(struct session *session, struct retained_job *job)
+{
+    struct retained_fetches *fetches = session->fetches;
+    *link_to(fetches, span_of(job->filter, job->filter_len), job->hash) = job->chain;
+    list_remove(&job->node);
+    topic_cursor_done(&job->cursor);
+    free(job);
+    if (--fetches->count > 0)
+        return;
+    list_remove(&session->fetch_node);
+    session->fetches = NULL;
+    if (fetches->buckets != fetches->few)
+        free(fetches->buckets);
+    free(fetches);
+}
+
+static struct retained_job *first_job(const struct session *session)
+{
+    /* NOLINTNEXTLINE(clang-analyzer-unix.Malloc): it forgets that removal unlinks */
+    return CONTAINER_OF(session->fetches->jobs.next, struct retained_job, node);
+}
 
 void retained_fetch(struct worker *worker, struct session *session, struct span filter,
                     uint8_t options, uint32_t sub_id)
@@ -269,7 +358,7 @@ void retained_fetch(struct worker *worker, struct session *session, struct span 
     retained_cancel(session, filter); /* subscribed again: from the beginning */
     memcpy(job->filter, filter.data, filter.len);
     job->filter_len = (uint32_t)filter.len;
-    job->session = session;
+    job->hash = hash_of(session, filter);
     job->qos = options & MQTT_SUB_QOS;
     job->ask = options & ENTRY_ASK;
     job->sub_id = sub_id;
@@ -278,51 +367,40 @@ void retained_fetch(struct worker *worker, struct session *session, struct span 
         job->shard = shard_of(retained_key(retained, filter));
         job->last = job->shard + 1;
     }
-    list_append(&session->retained_jobs, &job->session_node);
-    list_append(&worker->jobs, &job->worker_node);
+    add(worker, session, job);
 }
 
 void retained_ask(struct session *session)
 {
-    struct list *jobs = &session->retained_jobs;
-    for (struct list *node = jobs->next; node != jobs; node = node->next)
-        CONTAINER_OF(node, struct retained_job, session_node)->ask = true;
-}
-
-static void job_free(struct retained_job *job)
-{
-    list_remove(&job->session_node);
-    list_remove(&job->worker_node);
-    topic_cursor_done(&job->cursor);
-    free(job);
+    struct list *jobs = session->fetches ? &session->fetches->jobs : NULL;
+    for (struct list *node = jobs ? jobs->next : NULL; node != jobs; node = node->next)
+        CONTAINER_OF(node, struct retained_job, node)->ask = true;
 }
 
 void retained_leave(struct session *session)
 {
-    struct list *jobs = &session->retained_jobs;
-    for (struct list *node = jobs->next; node != jobs; node = node->next)
-        list_remove(&CONTAINER_OF(node, struct retained_job, session_node)->worker_node);
+    list_remove(&session->fetch_node);
 }
 
 void retained_arrive(struct worker *worker, struct session *session)
 {
-    struct list *jobs = &session->retained_jobs;
-    for (struct list *node = jobs->next; node != jobs; node = node->next)
-        list_append(&worker->jobs,
-                    &CONTAINER_OF(node, struct retained_job, session_node)->worker_node);
+    if (session->fetches)
+        list_append(&worker->fetching, &session->fetch_node);
 }
 
 void retained_cancel(struct session *session, struct span filter)
 {
-    for (struct list *node = session->retained_jobs.next, *next; node != &session->retained_jobs;
-         node = next) {
-        struct retained_job *job = CONTAINER_OF(node, struct retained_job, session_node);
-        next = node->next;
-        if (filter.data && !span_equal(span_of(job->filter, job->filter_len), filter))
-            continue;
-        job_free(job);
+    if (session->fetches && filter.data) {
+        struct retained_job **link = link_to(session->fetches, filter, hash_of(session, filter));
+        if (*link)
+            job_free(session, *link);
+        return;
     }
+    while (session->fetches)
+        job_free(session, first_job(session));
 }
+
+/* ---- fetching ---- */
 
 static bool visit_collect(void *ctx, struct span topic, void *value)
 {
@@ -367,8 +445,8 @@ static bool is_disowned(const struct worker *worker, const struct message *messa
            !author_may_publish(worker, message->author, message_topic(message));
 }
 
-static void offer_slice(struct worker *worker, const struct retained_job *job, struct slice *slice,
-                        uint64_t now)
+static void offer_slice(struct worker *worker, struct session *session,
+                        const struct retained_job *job, struct slice *slice, uint64_t now)
 {
     for (size_t i = 0; i < slice->count; i++) {
         struct message *message = slice->found[i];
@@ -382,8 +460,8 @@ static void offer_slice(struct worker *worker, const struct retained_job *job, s
                                      .flags = DELIVERY_RETAIN };
         if (job->ask)
             delivery.flags |= DELIVERY_ASK;
-        durable_adopt(worker, job->session, &delivery);
-        session_offer(worker, job->session, &delivery, now);
+        durable_adopt(worker, session, &delivery);
+        session_offer(worker, session, &delivery, now);
     }
 }
 
@@ -400,7 +478,8 @@ static void remove_expired(struct worker *worker, struct retained_shard *shard,
 }
 
 /* One slice of one shard. Returns how much work it was. */
-static size_t run_slice(struct worker *worker, struct retained_job *job, size_t room, uint64_t now)
+static size_t run_slice(struct worker *worker, struct session *session, struct retained_job *job,
+                        size_t room, uint64_t now)
 {
     struct retained *retained = worker->broker->retained;
     struct retained_shard *shard = &retained->shards[job->shard];
@@ -423,7 +502,7 @@ static size_t run_slice(struct worker *worker, struct retained_job *job, size_t 
     lock_drop(&shard->lock, RANK_RETAINED);
 
     worker_offer_taken(worker);
-    offer_slice(worker, job, &slice, now);
+    offer_slice(worker, session, job, &slice, now);
     if (end == TOPIC_SCAN_COMPLETE) {
         topic_cursor_done(&job->cursor);
         job->shard++;
@@ -441,22 +520,34 @@ static bool comes_again(const struct session *session)
     return session->conn && list_linked(&session->conn->ready_node);
 }
 
-/* Returns whether it could go on at once. */
-static bool run(struct worker *worker, struct retained_job *job, size_t *work, uint64_t now)
+/* One turn of one fetch; it may have ended then. */
+static void run(struct worker *worker, struct session *session, struct retained_job *job,
+                size_t *work, uint64_t now)
 {
-    for (unsigned turns = 0; turns < SHARDS_A_TURN && job->shard < job->last; turns++) {
-        size_t room = room_of(worker, job->session);
-        if (room == 0) {
-            list_append(&worker->jobs, &job->worker_node);
-            return comes_again(job->session);
-        }
-        *work += run_slice(worker, job, room, now);
-    }
+    size_t room;
+    for (unsigned turns = 0;
+         turns < SHARDS_A_TURN && job->shard < job->last && (room = room_of(worker, session)) > 0;
+         turns++)
+        *work += run_slice(worker, session, job, room, now);
     if (job->shard == job->last) {
-        job_free(job);
-        return false;
+        job_free(session, job);
+        return;
     }
-    list_append(&worker->jobs, &job->worker_node);
+    list_remove(&job->node);
+    list_append(&session->fetches->jobs, &job->node);
+}
+
+/* One turn of all fetches of a session, until there is no room. Returns whether they could go on at
+ * once. */
+static bool run_all(struct worker *worker, struct session *session, size_t *work, uint64_t now)
+{
+    for (uint32_t left = session->fetches->count; left > 0 && *work < TURN_WORK; left--) {
+        if (room_of(worker, session) == 0)
+            return comes_again(session);
+        run(worker, session, first_job(session), work, now);
+        if (!session->fetches)
+            return false;
+    }
     return true;
 }
 
@@ -465,14 +556,16 @@ bool retained_work(struct worker *worker, uint64_t now)
     struct list batch, *node;
     size_t work = 0;
     bool more = worker->expiring > 0 && expire(worker, now);
-    if (list_empty(&worker->jobs))
+    if (list_empty(&worker->fetching))
         return more;
     list_init(&batch);
-    list_move(&batch, &worker->jobs);
-    while (work < TURN_WORK && (node = list_take(&batch)))
-        more |= run(worker, CONTAINER_OF(node, struct retained_job, worker_node), &work, now);
+    list_move(&batch, &worker->fetching);
+    while (work < TURN_WORK && (node = list_take(&batch))) {
+        list_append(&worker->fetching, node);
+        more |= run_all(worker, CONTAINER_OF(node, struct session, fetch_node), &work, now);
+    }
     more |= !list_empty(&batch);
-    list_move(&batch, &worker->jobs); /* those that had no turn come first next time */
-    list_move(&worker->jobs, &batch);
+    list_move(&batch, &worker->fetching); /* those that had no turn come first next time */
+    list_move(&worker->fetching, &batch);
     return more;
 }

@@ -31,7 +31,6 @@ struct session *session_new(struct worker *owner, struct span client_id, uint64_
     session->hash = hash;
     session->ends_at = UINT64_MAX;
     session->timer.fire = session_timer;
-    list_init(&session->retained_jobs);
     atomic_init(&session->owner, owner);
     return session;
 }

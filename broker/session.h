@@ -22,6 +22,7 @@ struct session_record;
 struct author;
 struct membership;
 struct principal;
+struct retained_fetches;
 struct store_fetch;
 struct subscriptions;
 struct worker;
@@ -93,8 +94,9 @@ struct session {
     uint32_t rules;          /* (o) number of those under which its filters are marked */
     uint32_t decided;        /* (o) how many filters are marked under the worker's rules */
 
-    struct list retained_jobs; /* (o) retained messages still to be fetched, see retained.h */
-    struct claim *arriving;    /* (n) for which the next owner waits; NULL: it is here */
+    struct list fetch_node; /* (o) in worker.fetching; once it has ended, in worker.graveyard */
+    struct retained_fetches *fetches; /* (o) retained messages still to come, NULL: none */
+    struct claim *arriving;           /* (n) for which the next owner waits; NULL: it is here */
 
     char client_id[]; /* (i) not NUL-terminated text */
 };

@@ -59,7 +59,7 @@ struct worker *worker_new(struct broker *broker, unsigned index, uint64_t now)
     list_init(&worker->pressed_here);
     list_init(&worker->ready);
     list_init(&worker->waiting);
-    list_init(&worker->jobs);
+    list_init(&worker->fetching);
     list_init(&worker->sessions);
     list_init(&worker->stale);
     list_init(&worker->leaving);
@@ -100,7 +100,7 @@ void worker_free(struct worker *worker)
 {
     struct list *node;
     while ((node = list_take(&worker->graveyard)))
-        session_free(CONTAINER_OF(node, struct session, retained_jobs));
+        session_free(CONTAINER_OF(node, struct session, fetch_node));
     for (unsigned i = 0; i < worker->broker->worker_count; i++)
         mails_done(&worker->outboxes[i]);
     mails_done(&worker->inbox);
@@ -476,8 +476,7 @@ static void pass_fences(struct worker *worker, uint64_t now)
 
 void worker_bury(struct worker *worker, struct session *session)
 {
-    list_append(&worker->graveyard,
-                &session->retained_jobs); /* no fetch is left: the node is free */
+    list_append(&worker->graveyard, &session->fetch_node); /* no fetch is left: the node is free */
 }
 
 /* A session with millions of messages goes in slices. Returns whether more is left. */
@@ -485,9 +484,9 @@ static bool bury_some(struct worker *worker)
 {
     if (list_empty(&worker->graveyard))
         return false;
-    struct session *session = CONTAINER_OF(worker->graveyard.next, struct session, retained_jobs);
+    struct session *session = CONTAINER_OF(worker->graveyard.next, struct session, fetch_node);
     if (!session_bury_some(worker, session, BURY_SLICE)) {
-        list_remove(&session->retained_jobs);
+        list_remove(&session->fetch_node);
         session_free(session);
     }
     return !list_empty(&worker->graveyard);

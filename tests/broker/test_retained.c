@@ -250,7 +250,7 @@ static void test_retained_fetch_ends_with_its_session(void **state)
     peer_subscribe(&f->subscriber, "many/+", 1, 0);
     peer_lose(&f->subscriber);
     for (unsigned i = 0; i < broker_worker_count(f->world.broker); i++)
-        assert_true(list_empty(&broker_worker(f->world.broker, i)->jobs));
+        assert_true(list_empty(&broker_worker(f->world.broker, i)->fetching));
 }
 
 static void retain_for(struct fixture *f, const char *topic, uint32_t seconds)
@@ -460,7 +460,7 @@ static void test_retained_fetch_that_is_not_through_ends_with_the_broker(void **
     peer_subscribe(&f->other, "many/#", 1, 0);
     struct session *session = f->other.conn->session;
     peer_lose(&f->other);
-    assert_false(list_empty(&session->retained_jobs));
+    assert_non_null(session->fetches);
 }
 
 #define WITH(test, workers) cmocka_unit_test_setup_teardown(test, workers, tear_down)

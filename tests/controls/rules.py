@@ -242,6 +242,12 @@ RULES = {
         "",
         "retained"),
 
+    "the fetch of a filter is found by its hash": end_to_end(
+        "broker/retained.c",
+        "    if (fetches->count >= fetches->room * LONG_CHAIN)",
+        "    if (0)",
+        "cost.a_hundred_thousand_filters-True"),
+
     # ---- shared groups ----------------------------------------------------------------------------
     "a member that is full is passed over": unit(
         "broker/group.c",
