@@ -121,7 +121,8 @@ static void take_limits(struct conn *conn, const struct mqtt_connect *connect)
     uint16_t longest = conn->config->max_keepalive;
 
     conn->window = smaller_unless_zero(conn->config->max_inflight_messages, window);
-    if (mqtt_has(props, MQTT_PROP_MAXIMUM_PACKET_SIZE))
+    if (mqtt_has(props, MQTT_PROP_MAXIMUM_PACKET_SIZE) &&
+        props->maximum_packet_size < conn->max_packet) /* which is what a packet can be at all */
         conn->max_packet = props->maximum_packet_size;
     conn->aliases_out_max = aliases < conn->listener->max_topic_alias_broker
                                 ? (uint16_t)aliases

@@ -455,7 +455,7 @@ __attribute__((noinline)) static enum sent encode_publish(struct conn *conn,
     size_t with_alias = conn->aliases_out_max ? 3 : 0;
     out.id = id;
     size_t size = mqtt_publish_size(&out);
-    if (size > MQTT_MAX_REMAINING || size > conn->max_packet)
+    if (size > conn->max_packet)
         return TOO_LARGE;
     if (size + with_alias > room && w->len > 0)
         return NO_ROOM;

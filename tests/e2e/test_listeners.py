@@ -7,7 +7,7 @@ import ssl
 
 import harness
 import wire
-from harness import Broker, cases, certificates, noctule_only, run
+from harness import Broker, cases, certificates, limit, noctule_only, run
 
 
 def exchange(publisher, subscriber):
@@ -160,6 +160,29 @@ def test_packet_of_megabytes(kind):
             client.send(wire.publish_packet("big", payload, 1, pid=7))
             assert client.message().payload == payload
             client.wait(wire.PUBACK, 7)
+
+
+@limit(60)
+def test_largest_packet_of_all():
+    """A remaining length of 268,435,455: what may be sent to the broker can be sent to a subscriber."""
+    head = bytes.fromhex("30 ff ff ff 7f 00 01 61")
+    piece, left = bytes(1_000_000), 268_435_455 - 3
+    with Broker("tcp", options="max_packet_size 268435460") as broker:
+        with wire.connected(broker.tcp) as subscriber, wire.connected(broker.tcp) as publisher:
+            subscriber.subscribe("a")
+            publisher.send(head)
+            for _ in range(left // len(piece)):
+                publisher.send(piece)
+            publisher.send(piece[:left % len(piece)])
+            got = bytearray()
+            while len(got) < len(head):
+                got += subscriber.stream.recv(len(head) - len(got))
+            assert got == head
+            while left:
+                got = subscriber.stream.recv(min(left, len(piece)))
+                assert got and got == piece[:len(got)]
+                left -= len(got)
+            subscriber.expect_nothing()
 
 
 def test_unix_socket_of_killed_broker_is_taken_over():
