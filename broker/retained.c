@@ -448,6 +448,7 @@ static bool is_disowned(const struct worker *worker, const struct message *messa
 static void offer_slice(struct worker *worker, struct session *session,
                         const struct retained_job *job, struct slice *slice, uint64_t now)
 {
+    bool upgrade = worker->config->upgrade_outgoing_qos;
     for (size_t i = 0; i < slice->count; i++) {
         struct message *message = slice->found[i];
         if (is_disowned(worker, message)) {
@@ -456,7 +457,8 @@ static void offer_slice(struct worker *worker, struct session *session,
         }
         struct delivery delivery = { .message = message,
                                      .sub_id = job->sub_id,
-                                     .qos = message->qos < job->qos ? message->qos : job->qos,
+                                     .qos = upgrade || job->qos < message->qos ? job->qos
+                                                                               : message->qos,
                                      .flags = DELIVERY_RETAIN };
         if (job->ask)
             delivery.flags |= DELIVERY_ASK;
