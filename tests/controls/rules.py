@@ -222,6 +222,17 @@ RULES = {
         "return session->conn",
         "session", "brake", "paging"),
 
+    "a bridge gets nothing of its own back": unit(
+        "broker/conn_in.c",
+        "        options |= MQTT_SUB_NO_LOCAL | MQTT_SUB_RETAIN_AS_PUBLISHED;",
+        "        options |= MQTT_SUB_RETAIN_AS_PUBLISHED;",
+        "subscribe:bridge_bit"),
+    "and keeps the retain flag": unit(
+        "broker/conn_in.c",
+        "        options |= MQTT_SUB_NO_LOCAL | MQTT_SUB_RETAIN_AS_PUBLISHED;",
+        "        options |= MQTT_SUB_NO_LOCAL;",
+        "subscribe:bridge_bit"),
+
     # ---- the ready list ---------------------------------------------------------------------------
     "a connection is on the ready list once": unit(
         "broker/worker.c",
@@ -856,6 +867,12 @@ RULES = {
         "mails_add(&target->mailbox.mails, &mail[i]);",
         "mails_add(&target->mailbox.mails, &mail[count - 1 - i]);",
         "order.plain_wildcard_and_shared-1-2", "order.plain_wildcard_and_shared-2-4"),
+    "an acknowledgement makes room for the next message of the group": end_to_end(
+        "broker/session.c",
+        "    if (entry->delivery.flags & DELIVERY_SHARED)\n"
+        "        group_credit(worker, entry->delivery.member, 1);",
+        "    (void)worker;",
+        "order.plain_wildcard_and_shared-1-1", "order.plain_wildcard_and_shared-2-2"),
     "a queue that grows keeps its order": end_to_end(
         "broker/queue.c",
         "memcpy(grown + until_end, queue->ring, queue->head * sizeof *grown);",
