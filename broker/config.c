@@ -554,6 +554,7 @@ static struct config *finish(struct builder *b, const struct config_overrides *o
     struct config *config = NULL;
 
     builder_finish(b, overrides);
+    problems_sort(b->problems);
     if (b->problems->errors == errors_before)
         config = config_ref(b->config);
     builder_done(b);

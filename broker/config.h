@@ -164,12 +164,21 @@ struct config {
 #define CONFIG_LOG_FACILITY_DAEMON 255
 #define CONFIG_PORTS_MAX           10
 
+/* What only the layer above can find out about a configuration, so that this stands in the list of its
+ * problems as well. Each says in `why` what is wrong, with the option's name, and returns false then. */
+enum { CONFIG_WHY_MAX = 512 };
+struct config_checks {
+    bool (*user)(const char *user, char why[CONFIG_WHY_MAX]);
+    bool (*tls)(const struct listener_config *listener, char why[CONFIG_WHY_MAX]);
+};
+
 /* What the command line says; it wins over the file, except that ports are ignored when the file
  * has listeners. */
 struct config_overrides {
-    const uint16_t *ports; /* loopback MQTT listeners instead of port 1883 */
-    size_t port_count;     /* at most CONFIG_PORTS_MAX */
-    bool verbose;          /* log_type all */
+    const struct config_checks *checks; /* NULL: none */
+    const uint16_t *ports;              /* loopback MQTT listeners instead of port 1883 */
+    size_t port_count;                  /* at most CONFIG_PORTS_MAX */
+    bool verbose;                       /* log_type all */
 };
 
 /* Reads the file (NULL: the defaults alone) and the files that it includes. Returns a configuration

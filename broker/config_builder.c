@@ -13,6 +13,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <unistd.h>
+
 #include "broker/alloc.h"
 #include "broker/auth/acl.h"
 #include "broker/auth/acl_file.h"
@@ -473,6 +475,8 @@ static void read_passwords(struct builder *builder)
         struct listener_config *l = &builder->listeners[i].values;
         if (!l->password_file)
             continue;
+        if (access(l->password_file, F_OK) != 0)
+            continue; /* its line is in the list already */
         if (!has_before(builder, i, l->password_file)) {
             l->passwords = password_file_load(l->password_file, builder->problems);
             continue;
@@ -496,6 +500,24 @@ static void read_jwt_keys(struct builder *builder)
         };
         if (settings.keyfile)
             l->jwt = jwt_rules_load(&settings, builder->problems);
+    }
+}
+
+/* ---- what only the layer above knows ---- */
+
+/* Certificates are only read when nothing else is wrong with the listener's files: that is said already. */
+static void ask_above(struct builder *builder, const struct config_checks *checks)
+{
+    struct origin user = builder->set[option_index(option_find("user"))];
+    char why[CONFIG_WHY_MAX];
+
+    if (user.file && !checks->user(builder->config->user, why))
+        complain_at(builder, user, PROBLEM_ERROR, "%s", why);
+    for (size_t i = 0; i < builder->listener_count; i++) {
+        const struct draft *listener = &builder->listeners[i];
+        if (listener->values.certfile && listener->values.keyfile &&
+            !checks->tls(&listener->values, why))
+            complain_at(builder, set_at(listener, "certfile"), PROBLEM_ERROR, "%s", why);
     }
 }
 
@@ -536,6 +558,8 @@ void builder_finish(struct builder *builder, const struct config_overrides *over
     warn_of_nobody(builder);
     read_passwords(builder);
     read_jwt_keys(builder);
+    if (overrides && overrides->checks)
+        ask_above(builder, overrides->checks);
     if (overrides && overrides->verbose)
         builder->config->log_type = LOG_MASK_ALL;
     move_listeners(builder);

@@ -107,8 +107,9 @@ const struct option option_table[] = {
 { .key = "user", .type = OPT_TEXT, GLOBAL(user),
   .max = 64, .preset = "noctule",
   .help = "Started by root, the broker becomes this user and its primary group once it has "
-          "opened its ports and files. When no user called noctule exists, the default is "
-          "nobody; another name must exist. Not started by root, this has no effect." },
+          "opened its ports and files. Instead of noctule or mosquitto, where there is no such "
+          "user, it becomes nobody; another name must exist. Not started by root, this has no "
+          "effect." },
 { .key = "pid_file", .type = OPT_PATH, GLOBAL(pid_file),
   .example = "/run/noctule/noctule.pid", .otherwise = "none",
   .help = "File to write the process identifier to. If that fails, the broker does not start." },

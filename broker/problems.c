@@ -20,6 +20,17 @@ static struct problem *next_problem(struct problems *problems)
     return &problems->list[problems->count++];
 }
 
+/* That of an earlier one in the same file, or the next. */
+static size_t place_of(const struct problems *problems, const char *file)
+{
+    for (size_t i = 0; i < problems->count; i++) {
+        const char *other = problems->list[i].file;
+        if (file == other || (file && other && strcmp(file, other) == 0))
+            return problems->list[i].place;
+    }
+    return problems->count;
+}
+
 void problems_add(struct problems *problems, enum problem_severity severity, const char *file,
                   unsigned line, const char *format, ...)
 {
@@ -35,12 +46,30 @@ void problems_add(struct problems *problems, enum problem_severity severity, con
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
+    size_t place = place_of(problems, file);
     *next_problem(problems) = (struct problem){
+        .place = place,
         .severity = severity,
         .line = line,
         .file = file ? option_keep_text(file, strlen(file)) : NULL,
         .text = option_keep_text(text, strlen(text)),
     };
+}
+
+static bool stands_before(const struct problem *a, const struct problem *b)
+{
+    return a->place < b->place || (a->place == b->place && a->line < b->line);
+}
+
+void problems_sort(struct problems *problems)
+{
+    for (size_t i = 1; i < problems->count; i++) { /* they are nearly sorted */
+        struct problem moved = problems->list[i];
+        size_t at = i;
+        for (; at > 0 && stands_before(&moved, &problems->list[at - 1]); at--)
+            problems->list[at] = problems->list[at - 1];
+        problems->list[at] = moved;
+    }
 }
 
 char *problem_line(const struct problem *problem, char *buf, size_t size)

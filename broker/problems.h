@@ -19,11 +19,12 @@ struct problem {
     unsigned line; /* 0: the problem is not in one line */
     char *file;    /* NULL: not in a file either (the command line) */
     char *text;    /* what is wrong, and what was meant */
+    size_t place;  /* of the file among those in which there was something */
 };
 
 /* Starts as {0}. */
 struct problems {
-    struct problem *list; /* in the order in which they were found */
+    struct problem *list; /* in the order in which they were found, or sorted */
     size_t count;
     size_t capacity;
     size_t errors;  /* all errors, also those that found no room in the list */
@@ -36,6 +37,9 @@ struct problems {
 /* Aborts without memory: what is in the list was written by the operator. */
 void problems_add(struct problems *problems, enum problem_severity severity, const char *file,
                   unsigned line, const char *format, ...) __attribute__((format(printf, 5, 6)));
+
+/* By file, in the order in which there was something in them, and line. */
+void problems_sort(struct problems *problems);
 
 /* "noctule.conf:12: what is wrong" (errors) or "noctule.conf:12: warning: what is odd" into `buf`;
  * returns `buf`. */

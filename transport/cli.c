@@ -6,10 +6,13 @@
  */
 #include "transport/cli.h"
 
+#include <assert.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include <unistd.h>
 
 #include "broker/config_print.h"
 #include "broker/log.h"
@@ -17,7 +20,9 @@
 #include "noctule_version.h"
 #include "transport/bench.h"
 #include "transport/passwd.h"
+#include "transport/process.h"
 #include "transport/store_cli.h"
+#include "transport/tls.h"
 
 /* Takes the option into `cli`; `value` is NULL for one without a value. */
 typedef void cli_taker(struct cli *cli, const char *value);
@@ -221,9 +226,37 @@ enum cli_action cli_parse(int argc, char *const argv[], struct cli *cli)
     return cli->action;
 }
 
-struct config *cli_load_config(const struct cli *cli, struct problems *problems)
+static bool check_user(const char *user, char why[CONFIG_WHY_MAX])
 {
+    char quoted[LOG_QUOTE_MAX];
+
+    if (process_has_user(user))
+        return true;
+    snprintf(why, CONFIG_WHY_MAX, "user: there is no user \"%s\" on this machine",
+             log_quote(quoted, sizeof quoted, user, strlen(user)));
+    return false;
+}
+
+/* Of files that cannot be read something is said already; whoever starts the broker may read them. */
+static bool check_tls(const struct listener_config *listener, char why[CONFIG_WHY_MAX])
+{
+    static_assert(TLS_WHY_MAX <= CONFIG_WHY_MAX, "what is wrong with TLS fits");
+    struct tls_material *material = NULL;
+
+    if (access(listener->certfile, R_OK) != 0 || access(listener->keyfile, R_OK) != 0)
+        return true;
+    snprintf(why, CONFIG_WHY_MAX,
+             "there is no memory for certificates, or there are no random bytes");
+    bool good = tls_new_ticket_keys() && tls_material_load(listener, &material, why) == ERR_OK;
+    tls_material_unref(material);
+    return good;
+}
+
+struct config *cli_load_config(const struct cli *cli, bool for_start, struct problems *problems)
+{
+    static const struct config_checks checks = { .user = check_user, .tls = check_tls };
     struct config_overrides overrides = {
+        .checks = for_start ? &checks : NULL,
         .ports = cli->ports,
         .port_count = cli->port_count,
         .verbose = cli->verbose,
@@ -235,7 +268,7 @@ struct config *cli_load_config(const struct cli *cli, struct problems *problems)
 static int test_config(const struct cli *cli)
 {
     struct problems problems = { 0 };
-    struct config *config = cli_load_config(cli, &problems);
+    struct config *config = cli_load_config(cli, true, &problems);
     const char *what = cli->config_path ? cli->config_path : "the built-in configuration";
     int exit_code = config ? 0 : CLI_EXIT_USAGE;
 

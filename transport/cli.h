@@ -52,6 +52,6 @@ enum cli_action cli_parse(int argc, char *const argv[], struct cli *cli);
 /* Does what was asked for when it was not CLI_RUN; returns the exit code. */
 int cli_perform(const struct cli *cli);
 
-/* The configuration that the command line asks for, or NULL when the problems hold an error. A
- * reload calls it again. */
-struct config *cli_load_config(const struct cli *cli, struct problems *problems);
+/* The configuration that the command line asks for, or NULL when the problems hold an error. For a start
+ * there must be such a user, and certificates that can be used; a reload goes on with those it has. */
+struct config *cli_load_config(const struct cli *cli, bool for_start, struct problems *problems);

@@ -22,7 +22,7 @@ int main(int argc, char *argv[])
         return cli_perform(&cli);
 
     struct problems problems = { 0 };
-    struct config *config = cli_load_config(&cli, &problems);
+    struct config *config = cli_load_config(&cli, true, &problems);
     problems_print(&problems, stderr);
     problems_done(&problems);
     if (!config)

@@ -21,8 +21,9 @@
 
 #include "broker/log.h"
 
-#define DEFAULT_USER  "noctule"
-#define FALLBACK_USER "nobody"
+#define DEFAULT_USER            "noctule"
+#define MOSQUITTOS_DEFAULT_USER "mosquitto"
+#define FALLBACK_USER           "nobody"
 
 enum err process_daemonize(int *ret_ready_fd)
 {
@@ -74,7 +75,13 @@ static bool stays_who_it_is(const char *user)
 static const struct passwd *find_user(const char *user)
 {
     const struct passwd *entry = getpwnam(user);
-    return !entry && strcmp(user, DEFAULT_USER) == 0 ? getpwnam(FALLBACK_USER) : entry;
+    bool is_default = strcmp(user, DEFAULT_USER) == 0 || strcmp(user, MOSQUITTOS_DEFAULT_USER) == 0;
+    return !entry && is_default ? getpwnam(FALLBACK_USER) : entry;
+}
+
+bool process_has_user(const char *user)
+{
+    return stays_who_it_is(user) || find_user(user);
 }
 
 enum err process_give_to_user(const char *path, const char *user)

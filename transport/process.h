@@ -24,7 +24,10 @@ MUST_USE enum err process_write_pid(const char *path);
 /* Started by root, gives the file or folder to the user that process_become_user() becomes; else
  * nothing. */
 MUST_USE enum err process_give_to_user(const char *path, const char *user);
-/* Started by root, becomes `user`; a missing default user is replaced by nobody. */
+/* Whether process_become_user() finds somebody to become. */
+bool process_has_user(const char *user);
+/* Started by root, becomes `user`; a missing default user, ours or mosquitto's, is replaced by
+ * nobody. */
 MUST_USE enum err process_become_user(const char *user, char why[PROCESS_WHY_MAX]);
 
 /* The first line of a small file, as the kernel has many, without its newline; false when it cannot be

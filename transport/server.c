@@ -166,7 +166,7 @@ static void reload(struct server *server)
 {
     struct problems problems = { 0 };
     supervisor_reloading();
-    struct config *fresh = cli_load_config(server->cli, &problems);
+    struct config *fresh = cli_load_config(server->cli, false, &problems);
     log_problems(&problems);
     if (fresh) {
         config_reload_diff(server->config, fresh, log_change, NULL);

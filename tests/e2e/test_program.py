@@ -19,7 +19,8 @@ max_inflight_mesages 20
 listener 99999
 listener 1883
 psk_file /etc/psk
-max_qos 3
+acl_file /missing/acl
+password_file /missing/passwd
 """
 
 
@@ -40,8 +41,37 @@ def test_lists_all_mistakes(way):
     assert done.returncode == 2, f"exit {done.returncode}\n{done.stdout}"
     errors = [line for line in done.stdout.splitlines() if "warning" not in line]
     lines = [int(line) for line in re.findall(re.escape(path) + r":(\d+):", "\n".join(errors))]
-    assert lines == [2, 3, 4, 6, 7], done.stdout
+    assert lines == [2, 3, 4, 6, 7, 8], done.stdout  # each once, in their order
     assert "max_inflight_messages" in done.stdout, "no suggestion:\n" + done.stdout
+
+
+@noctule_only
+@cases(way=("test", "start"))
+def test_lists_what_the_machine_does_not_have(way):
+    """Users and usable certificates are looked for at once, too, with the line that asks for them."""
+    if os.geteuid() != 0:
+        raise Skip("only root becomes somebody else")
+    broken = write("broken.crt", "no certificate")
+    paths = harness.certificates()
+    path = write("bad.conf", f"user nobody-of-that-name\nlistener {free_port()} 127.0.0.1\nallow_anonymous true\n"
+                             f"certfile {broken}\nkeyfile {paths['server_key']}\nlistener {free_port()} 127.0.0.1\n"
+                             f"keyfile {paths['client_key']}\ncertfile {paths['server']}\nmax_qos 3\n")
+    options = ["--test-config"] if way == "test" else []
+    done = run(NOCTULE, *options, "-c", path, check=False)
+    assert done.returncode == 2, f"exit {done.returncode}\n{done.stdout}"
+    assert list(map(int, re.findall(r":(\d+): (?!warning)", done.stdout))) == [1, 4, 8, 9], done.stdout
+
+
+@noctule_only
+@cases(user=("noctule", "mosquitto"))
+def test_default_users_need_not_exist(user):
+    """A mosquitto.conf that names mosquitto's user works where mosquitto is not installed."""
+    if os.geteuid() != 0:
+        raise Skip("only root becomes somebody else")
+    with Broker("tcp", options=f"user {user}") as broker:
+        broker.wait_log("Now running as user")
+        with open(f"/proc/{broker.process.pid}/status", encoding="ascii") as file:
+            assert not re.search(r"^Uid:\s+0\b", file.read(), re.M)
 
 
 @noctule_only

@@ -145,7 +145,7 @@ static void test_cli_wishes_reach_the_configuration(void **state)
 {
     struct cli cli = parse("-p", "1990", "-v", NULL);
     struct problems problems = { 0 };
-    struct config *config = cli_load_config(&cli, &problems);
+    struct config *config = cli_load_config(&cli, true, &problems);
 
     (void)state;
     assert_non_null(config);
