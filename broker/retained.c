@@ -62,6 +62,8 @@ struct retained_job {
 
 /* All fetches of a session, while there are any. */
 struct retained_fetches {
+    struct list worker_node; /* in worker.fetching */
+    struct session *session;
     struct list jobs; /* the next one first */
     struct retained_job **buckets;
     uint32_t count, room; /* of jobs; of buckets, a power of two */
@@ -318,8 +320,9 @@ static void add(struct worker *worker, struct session *session, struct retained_
         list_init(&fetches->jobs);
         fetches->buckets = fetches->few;
         fetches->room = FEW_BUCKETS;
+        fetches->session = session;
         session->fetches = fetches;
-        list_append(&worker->fetching, &session->fetch_node);
+        list_append(&worker->fetching, &fetches->worker_node);
     }
     if (fetches->count >= fetches->room * LONG_CHAIN)
         grow(fetches);
@@ -337,7 +340,7 @@ static void job_free(struct session *session, struct retained_job *job)
     free(job);
     if (--fetches->count > 0)
         return;
-    list_remove(&session->fetch_node);
+    list_remove(&fetches->worker_node);
     session->fetches = NULL;
     if (fetches->buckets != fetches->few)
         free(fetches->buckets);
@@ -379,13 +382,14 @@ void retained_ask(struct session *session)
 
 void retained_leave(struct session *session)
 {
-    list_remove(&session->fetch_node);
+    if (session->fetches)
+        list_remove(&session->fetches->worker_node);
 }
 
 void retained_arrive(struct worker *worker, struct session *session)
 {
     if (session->fetches)
-        list_append(&worker->fetching, &session->fetch_node);
+        list_append(&worker->fetching, &session->fetches->worker_node);
 }
 
 void retained_cancel(struct session *session, struct span filter)
@@ -564,7 +568,8 @@ bool retained_work(struct worker *worker, uint64_t now)
     list_move(&batch, &worker->fetching);
     while (work < TURN_WORK && (node = list_take(&batch))) {
         list_append(&worker->fetching, node);
-        more |= run_all(worker, CONTAINER_OF(node, struct session, fetch_node), &work, now);
+        more |= run_all(worker, CONTAINER_OF(node, struct retained_fetches, worker_node)->session,
+                        &work, now);
     }
     more |= !list_empty(&batch);
     list_move(&batch, &worker->fetching); /* those that had no turn come first next time */

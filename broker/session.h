@@ -89,12 +89,12 @@ struct session {
     struct membership *members;          /* (o) in shared groups, membership.next */
 
     struct principal *principal; /* (o) whom it belongs to, one reference */
-    struct author *author;   /* (o) the same, as the author of retained messages; NULL: of none */
-    struct list worker_node; /* (o) in worker.sessions, .stale or .leaving */
-    uint32_t rules;          /* (o) number of those under which its filters are marked */
-    uint32_t decided;        /* (o) how many filters are marked under the worker's rules */
+    struct author *author; /* (o) the same, as the author of retained messages; NULL: of none */
+    struct list
+        worker_node;  /* (o) in worker.sessions, .stale or .leaving, at the end in .graveyard */
+    uint32_t rules;   /* (o) number of those under which its filters are marked */
+    uint32_t decided; /* (o) how many filters are marked under the worker's rules */
 
-    struct list fetch_node; /* (o) in worker.fetching; once it has ended, in worker.graveyard */
     struct retained_fetches *fetches; /* (o) retained messages still to come, NULL: none */
     struct claim *arriving;           /* (n) for which the next owner waits; NULL: it is here */
 

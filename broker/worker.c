@@ -100,7 +100,7 @@ void worker_free(struct worker *worker)
 {
     struct list *node;
     while ((node = list_take(&worker->graveyard)))
-        session_free(CONTAINER_OF(node, struct session, fetch_node));
+        session_free(CONTAINER_OF(node, struct session, worker_node));
     for (unsigned i = 0; i < worker->broker->worker_count; i++)
         mails_done(&worker->outboxes[i]);
     mails_done(&worker->inbox);
@@ -476,7 +476,7 @@ static void pass_fences(struct worker *worker, uint64_t now)
 
 void worker_bury(struct worker *worker, struct session *session)
 {
-    list_append(&worker->graveyard, &session->fetch_node); /* no fetch is left: the node is free */
+    list_append(&worker->graveyard, &session->worker_node);
 }
 
 /* A session with millions of messages goes in slices. Returns whether more is left. */
@@ -484,9 +484,9 @@ static bool bury_some(struct worker *worker)
 {
     if (list_empty(&worker->graveyard))
         return false;
-    struct session *session = CONTAINER_OF(worker->graveyard.next, struct session, fetch_node);
+    struct session *session = CONTAINER_OF(worker->graveyard.next, struct session, worker_node);
     if (!session_bury_some(worker, session, BURY_SLICE)) {
-        list_remove(&session->fetch_node);
+        list_remove(&session->worker_node);
         session_free(session);
     }
     return !list_empty(&worker->graveyard);

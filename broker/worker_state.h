@@ -72,7 +72,7 @@ struct worker {
         ready; /* (o) connections with something to send, conn.ready_node; membership is the node's own state */
     struct list waiting;  /* (o) connections whose replies wait for the store, conn.waiting_node */
     struct list fences;   /* (o) with one worker: fences that pass at the end of the turn */
-    struct list fetching; /* (o) sessions with retained messages to come, session.fetch_node */
+    struct list fetching; /* (o) sessions with retained messages to come, retained.c */
     struct list sessions; /* (o) whose filters are decided under these rules, session.worker_node */
     struct list stale;    /* (o) and those whose are not */
     struct list leaving;  /* (o) and those that another worker takes over; in one of the three */
