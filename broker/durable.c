@@ -7,9 +7,11 @@
 
 #include "broker/alloc.h"
 #include "broker/auth/access.h"
+#include "broker/auth/author.h"
 #include "broker/broker_state.h"
 #include "broker/conn_state.h"
 #include "broker/session.h"
+#include "broker/store/bytes.h"
 
 #include <stdlib.h>
 
@@ -208,9 +210,17 @@ void durable_adopt(struct worker *worker, const struct session *session, struct 
 
 uint64_t durable_retained(struct worker *worker, struct message *message, uint64_t number)
 {
-    return worker_store(worker, &(struct store_op){ .kind = STORE_RETAINED,
-                                                    .number = number,
-                                                    .message = message_ref(message) });
+    struct store_op op = { .kind = STORE_RETAINED, .number = number };
+    if (!worker->broker->store->keeps)
+        return 0;
+    if (message->author && message->payload_len > 0) {
+        struct span author = author_record(message->author);
+        op.record = must_have(malloc(author.len + 1)); /* never an empty allocation */
+        op.record_len = author.len;
+        put_span(op.record, author);
+    }
+    op.message = message_ref(message);
+    return worker_store(worker, &op);
 }
 
 void durable_retained_expired(struct worker *worker, struct span topic, uint64_t number)

@@ -12,6 +12,7 @@
 
 #include "broker/alloc.h"
 #include "broker/auth/access.h"
+#include "broker/auth/author.h"
 #include "broker/broker_state.h"
 #include "broker/durable.h"
 #include "broker/group.h"
@@ -81,6 +82,9 @@ struct restore {
     struct late_route *routes;
     size_t route_count, route_room;
     size_t session_count, messages, retained;
+    uint8_t *author_bytes; /* the last author's record */
+    size_t author_len;
+    struct author *author; /* and itself, a reference; NULL */
 };
 
 /* ---- who has a slot ---- */
@@ -489,12 +493,29 @@ static bool take_unrouted(void *ctx, struct message *message, uint32_t slot)
     return true;
 }
 
-static bool take_retained(void *ctx, struct message *message, uint64_t number)
+/* Who has published it, if that matters. Many messages have the same author, and mostly close
+ * together. NULL: not known. */
+static struct author *author_of_record(struct restore *restore, struct span record)
+{
+    const struct worker *worker = restore->broker->workers[0];
+    if (record.len == 0 || !worker->guarded || !worker->config->check_retain_source)
+        return NULL;
+    if (!span_equal(span_of(restore->author_bytes, restore->author_len), record)) {
+        author_unref(restore->author);
+        free(restore->author_bytes);
+        restore->author = author_restore(worker, record);
+        restore->author_bytes = must_have(malloc(record.len));
+        memcpy(restore->author_bytes, record.data, record.len);
+        restore->author_len = record.len;
+    }
+    return author_ref(restore->author);
+}
+
+static bool take_retained(void *ctx, struct message *message, uint64_t number, struct span author)
 {
     struct restore *restore = ctx;
-    if (message->payload_len == 0)
-        return true;
-    restore->retained++;
+    message->author = author_of_record(restore, author);
+    restore->retained += message->payload_len > 0;
     return retained_restore(restore->broker->retained, message, number);
 }
 
@@ -589,6 +610,8 @@ static void done(struct restore *restore)
     free(restore->routes);
     free(restore->sessions.table);
     free(restore->groups.table);
+    author_unref(restore->author);
+    free(restore->author_bytes);
 }
 
 int broker_restore(struct broker *broker)

@@ -99,13 +99,18 @@ static unsigned find_listener(const struct config *config, uint16_t port)
     return 0;
 }
 
+struct principal *principal_restore(const struct worker *worker, struct span user, bool named,
+                                    uint16_t port)
+{
+    return principal_make(user, named, find_listener(worker->config, port));
+}
+
 bool access_restore(struct worker *worker, struct session *session,
                     const struct session_record *record)
 {
     struct principal *principal = NULL;
     if (record->owned) {
-        unsigned listener = find_listener(worker->config, record->port);
-        principal = principal_make(record->user, record->named, listener);
+        principal = principal_restore(worker, record->user, record->named, record->port);
         if (!principal)
             return false;
         principal->own = record->restricted ? token_rules_read(record->topics) : NULL;

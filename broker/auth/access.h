@@ -51,6 +51,9 @@ struct identity {
 MUST_USE bool principal_new(const struct identity *identity, struct principal **ret_principal);
 struct principal *principal_ref(struct principal *principal); /* returns its argument */
 void principal_unref(struct principal *principal);            /* NULL is fine */
+/* One that was stored with the port of its listener. NULL: no memory. */
+struct principal *principal_restore(const struct worker *worker, struct span user, bool named,
+                                    uint16_t port);
 
 /* Whom a session belongs to, as it is stored, and what record->topics points to, to be freed (NULL is
  * fine); and the same after a restart: false without memory. */

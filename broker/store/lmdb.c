@@ -149,6 +149,8 @@ static struct lmdb_store *store_make(const struct lmdb_store_options *options)
     for (unsigned i = 0; i < options->workers; i++)
         pthread_mutex_init(&store->lanes[i].lock, NULL);
     reader_init(store);
+    reaper_init(&store->messages, TABLE_MESSAGE, options);
+    reaper_init(&store->retained.reaper, TABLE_RETAINED, options);
     store->held_end = &store->held;
     store->arrived_end = &store->arrived;
     atomic_init(&store->patience, options->interval + BEHIND_BEFORE_FIRST);

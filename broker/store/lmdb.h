@@ -23,6 +23,7 @@ struct lmdb_store_options {
     uint64_t min_free;     /* bytes that must be left on the disk */
     const char *date;      /* "20261125-074149": in the name of what is set aside */
     size_t map_size;       /* bytes to begin with, 0: a default; it grows */
+    uint64_t young, few;   /* see struct reaper; 0: defaults */
 };
 
 /*

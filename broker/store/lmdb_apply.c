@@ -4,7 +4,7 @@
  *
  *   prepare   once per batch: who is done with which message, how far exchanges are
  *   apply     in a transaction: messages by sequence, everything else in the order of the batches,
- *             then the log, then retained messages by topic. It changes no state but the buffers
+ *             then the log, then retained messages. It changes no state but the buffers
  *             that it fills, so that it can be done again after a transaction that has failed.
  *   confirm   after the commit: what is written is written
  *
@@ -16,11 +16,7 @@
 
 #include <stdlib.h>
 
-enum {
-    SORT_FROM = 16,      /* receivers of a message from which on they are sorted */
-    TOMB_AGE = 10000,    /* milliseconds that a cleared topic keeps its row */
-    TOMBS_AT_ONCE = 512, /* rows of cleared topics that one transaction removes */
-};
+enum { SORT_FROM = 16 }; /* receivers of a message from which on they are sorted */
 
 /* ---- prepare ---- */
 
@@ -255,8 +251,8 @@ static int apply_group_end(struct lmdb_store *store, MDB_txn *txn, const struct 
 
 static int apply_done_op(struct lmdb_store *store, MDB_txn *txn, const struct store_op *op)
 {
-    if (op->state == DONE_LAST && goes_at_once(store, op->number))
-        return message_delete(store, txn, op->number);
+    if (op->state == DONE_LAST && goes_at_once(&store->messages, op->number))
+        return row_remove(store, &store->messages, txn, op->number);
     if (op->state != DONE_UNWRITTEN)
         acklog_done_entry(store, op->slot, op->number);
     return 0;
@@ -265,7 +261,9 @@ static int apply_done_op(struct lmdb_store *store, MDB_txn *txn, const struct st
 static int apply_routed(struct lmdb_store *store, MDB_txn *txn, const struct store_op *op)
 {
     struct stored *stored = op->message->stored;
-    return stored->unrouted && stored->left == 0 ? message_delete(store, txn, stored->sequence) : 0;
+    return stored->unrouted && stored->left == 0
+               ? row_remove(store, &store->messages, txn, stored->sequence)
+               : 0;
 }
 
 /* ---- messages ---- */
@@ -289,15 +287,6 @@ static void plan_unrouted(struct lmdb_store *store, const struct store_op *op)
 {
     if (!op->message->stored->routed)
         plan_put(store, op, true);
-}
-
-static void plan_retained(struct lmdb_store *store, const struct store_op *op)
-{
-    store->retained = must_have(array_grow(store->retained, store->retained_count,
-                                           &store->retained_room, sizeof *store->retained));
-    struct retained_put *put = &store->retained[store->retained_count++];
-    *put = (struct retained_put){ .op = op };
-    key_hash(store->meta.seed, message_topic(op->message), put->hash);
 }
 
 static int by_sequence(const void *a, const void *b)
@@ -327,10 +316,10 @@ static int put_message(struct lmdb_store *store, MDB_txn *txn, const struct mess
         return store_error(rc);
     if (sequence > *highest)
         *highest = sequence;
-    pack_count(store, &store->pack.put, size, put->message->payload_len);
+    pack_count(&store->messages.pack, &store->messages.pack.put, size, put->message->payload_len);
     if (put->message->stored->unrouted) /* in its place */
-        pack_count(store, &store->pack.deleted, ROW_HEAD + message_row_size(put->message, true),
-                   put->message->payload_len);
+        pack_count(&store->messages.pack, &store->messages.pack.deleted,
+                   ROW_HEAD + message_row_size(put->message, true), put->message->payload_len);
     uint8_t *row = value.mv_data;
     message_row_encode(put->message, put->unrouted, put->publisher, row + ROW_HEAD);
     row_seal(span_of(key, sizeof key), row, size);
@@ -339,7 +328,7 @@ static int put_message(struct lmdb_store *store, MDB_txn *txn, const struct mess
 
 static int put_messages(struct lmdb_store *store, MDB_txn *txn)
 {
-    uint64_t highest = store->last_message;
+    uint64_t highest = store->messages.newest;
     int rc = 0;
     bool in_order = true;
     for (size_t i = 1; i < store->put_count && in_order; i++)
@@ -348,107 +337,6 @@ static int put_messages(struct lmdb_store *store, MDB_txn *txn)
         qsort(store->puts, store->put_count, sizeof *store->puts, by_sequence);
     for (size_t i = 0; i < store->put_count && rc == 0; i++)
         rc = put_message(store, txn, &store->puts[i], &highest);
-    return rc;
-}
-
-/* ---- retained messages ---- */
-
-static int by_topic(const void *a, const void *b)
-{
-    const struct retained_put *left = a, *right = b;
-    int order = memcmp(left->hash, right->hash, sizeof left->hash);
-    if (order)
-        return order;
-    return (left->op->number > right->op->number) - (left->op->number < right->op->number);
-}
-
-static int retained_number(struct lmdb_store *store, MDB_txn *txn, const uint8_t *hash,
-                           uint64_t *ret_number, bool *ret_cleared)
-{
-    struct span body;
-    *ret_number = 0;
-    *ret_cleared = false;
-    int rc = row_get(store, txn, TABLE_RETAINED, span_of(hash, 16), &body);
-    if (rc == 0 && take_u64(&body, ret_number))
-        *ret_cleared = body.len == 0;
-    return rc == -ENOENT || rc == -EBADMSG ? 0 : rc; /* a damaged one is written anew */
-}
-
-static int put_retained(struct lmdb_store *store, MDB_txn *txn, struct retained_put *put)
-{
-    const struct message *message = put->op->message;
-    struct span key = span_of(put->hash, sizeof put->hash);
-    uint64_t number;
-    bool cleared;
-    int rc = retained_number(store, txn, put->hash, &number, &cleared);
-    if (rc || number > put->op->number)
-        return rc;
-    bool keeps = message->payload_len > 0;
-    size_t size = ROW_HEAD + 8 + (keeps ? message_record_size(message) : 0);
-    MDB_val k = val_of(key.data, key.len), value = val_of(NULL, size);
-    rc = mdb_put(txn, store->dbi[TABLE_RETAINED], &k, &value, MDB_RESERVE);
-    if (rc)
-        return store_error(rc);
-    uint8_t *row = value.mv_data, *at = put_u64(row + ROW_HEAD, put->op->number);
-    if (keeps)
-        message_record_encode(message, at);
-    row_seal(key, row, size);
-    put->cleared = !keeps;
-    return 0;
-}
-
-static struct tombstone *tomb_at(struct lmdb_store *store, size_t i)
-{
-    return &store->tombs[(store->tomb_first + i) & (store->tomb_room - 1)];
-}
-
-void tombstone_add(struct lmdb_store *store, const uint8_t *hash, uint64_t number, uint64_t since)
-{
-    if (store->tomb_count == store->tomb_room) {
-        size_t room = store->tomb_room ? store->tomb_room * 2 : 64;
-        struct tombstone *grown = must_have(calloc(room, sizeof *grown));
-        for (size_t i = 0; i < store->tomb_count; i++)
-            grown[i] = *tomb_at(store, i);
-        free(store->tombs);
-        store->tombs = grown;
-        store->tomb_first = 0;
-        store->tomb_room = room;
-    }
-    struct tombstone *tomb = tomb_at(store, store->tomb_count++);
-    memcpy(tomb->hash, hash, sizeof tomb->hash);
-    tomb->number = number;
-    tomb->since = since;
-}
-
-static int remove_tombstones(struct lmdb_store *store, MDB_txn *txn, uint64_t now)
-{
-    int rc = 0;
-    for (store->tombs_due = 0;
-         rc == 0 && store->tombs_due < store->tomb_count && store->tombs_due < TOMBS_AT_ONCE;
-         store->tombs_due++) {
-        struct tombstone *tomb = tomb_at(store, store->tombs_due);
-        uint64_t number;
-        bool cleared;
-        if (tomb->since + TOMB_AGE > now)
-            break;
-        rc = retained_number(store, txn, tomb->hash, &number, &cleared);
-        if (rc == 0 && cleared && number == tomb->number)
-            rc = row_delete(store, txn, TABLE_RETAINED, span_of(tomb->hash, sizeof tomb->hash));
-    }
-    return rc;
-}
-
-/* Of several changes of one topic only the last one counts. */
-static int put_all_retained(struct lmdb_store *store, MDB_txn *txn)
-{
-    int rc = 0;
-    qsort(store->retained, store->retained_count, sizeof *store->retained, by_topic);
-    for (size_t i = 0; i < store->retained_count && rc == 0; i++) {
-        struct retained_put *put = &store->retained[i];
-        if (i + 1 == store->retained_count ||
-            memcmp(put->hash, store->retained[i + 1].hash, sizeof put->hash) != 0)
-            rc = put_retained(store, txn, put);
-    }
     return rc;
 }
 
@@ -510,7 +398,7 @@ static const struct kind_row {
     [STORE_OUTBOUND_END] = { .prepare = prepare_outbound_end },
     [STORE_INBOUND_QOS2] = { .prepare = prepare_inbound, .is_new = true },
     [STORE_INBOUND_RELEASE] = { .prepare = prepare_inbound_release },
-    [STORE_RETAINED] = { .plan = plan_retained, .is_new = true, .writes = always },
+    [STORE_RETAINED] = { .plan = retained_plan, .is_new = true, .writes = always },
 };
 
 static bool is_of_exchange(const struct store_op *op)
@@ -590,16 +478,19 @@ bool held_writes(const struct lmdb_store *store)
 
 void held_apply_nothing(struct lmdb_store *store)
 {
-    store->put_count = store->retained_count = store->reaped = store->tombs_due = 0;
-    store->pack.put = store->pack.deleted = (struct amount){ .room = 0 };
+    store->put_count = store->retained.put_count = 0;
+    store->messages.reaped = store->retained.reaper.reaped = 0;
+    pack_begin(&store->messages.pack);
+    pack_begin(&store->retained.reaper.pack);
     store->log.len = store->log.done_count = 0;
 }
 
-int held_apply(struct lmdb_store *store, MDB_txn *txn, uint64_t now)
+int held_apply(struct lmdb_store *store, MDB_txn *txn)
 {
     int rc = 0;
-    store->put_count = store->retained_count = 0;
-    store->pack.put = store->pack.deleted = (struct amount){ .room = 0 };
+    store->put_count = store->retained.put_count = 0;
+    pack_begin(&store->messages.pack);
+    pack_begin(&store->retained.reaper.pack);
     store->log.len = store->log.done_count = 0;
     for (struct store_batch *batch = store->held; batch; batch = batch->next)
         for (size_t i = 0; i < batch->count; i++)
@@ -612,13 +503,14 @@ int held_apply(struct lmdb_store *store, MDB_txn *txn, uint64_t now)
                 rc = kinds[batch->ops[i].kind].apply(store, txn, &batch->ops[i]);
     if (rc == 0)
         rc = acklog_write(store, txn);
-    if (rc == 0 && store->retained_count)
-        rc = put_all_retained(store, txn);
+    if (rc == 0 && store->retained.put_count)
+        rc = retained_apply(store, txn);
     if (rc == 0)
-        rc = remove_tombstones(store, txn, now);
+        rc = reap_apply(store, &store->messages, txn);
     if (rc == 0)
-        rc = reap_apply(store, txn);
-    pack_note(store, txn);
+        rc = reap_apply(store, &store->retained.reaper, txn);
+    pack_note(store, &store->messages, txn);
+    pack_note(store, &store->retained.reaper, txn);
     return rc;
 }
 
@@ -632,12 +524,13 @@ static void confirm_done(struct lmdb_store *store, const struct store_op *op)
         tally->logged++;
         return;
     }
-    if (goes_at_once(store, op->number)) { /* nothing that this depends on has changed yet */
+    if (goes_at_once(&store->messages,
+                     op->number)) { /* nothing that this depends on has changed yet */
         store->soon_done++;
         store->log.live -= logged;
-        store->messages -= store->messages > 0; /* it may never have been there */
+        store->messages.rows -= store->messages.rows > 0; /* it may never have been there */
     } else {
-        dead_add(store, op->number, logged + 1);
+        reaper_add(&store->messages, op->number, logged + 1);
     }
     tallies_remove(&store->tallies, op->number);
 }
@@ -649,7 +542,7 @@ static void confirm_routed(struct lmdb_store *store, const struct store_op *op)
         return;
     stored->unrouted = false;
     message_on_disk(op->message, false);
-    store->messages--;
+    store->messages.rows--;
 }
 
 static void confirm_spared(struct lmdb_store *store, const struct store_op *op)
@@ -664,7 +557,7 @@ static void confirm_spared(struct lmdb_store *store, const struct store_op *op)
 static void confirm_put(struct lmdb_store *store, const struct message_put *put)
 {
     struct stored *stored = put->message->stored;
-    store->messages += !stored->written && !stored->unrouted;
+    store->messages.rows += !stored->written && !stored->unrouted;
     stored->written = !put->unrouted;
     stored->unrouted = put->unrouted;
     message_on_disk(put->message, true);
@@ -673,8 +566,8 @@ static void confirm_put(struct lmdb_store *store, const struct message_put *put)
         tallies_add(&store->tallies,
                     &(struct tally){ .sequence = stored->sequence, .left = stored->left });
     }
-    if (stored->sequence > store->last_message)
-        store->last_message = stored->sequence;
+    if (stored->sequence > store->messages.newest)
+        store->messages.newest = stored->sequence;
 }
 
 typedef void confirm_fn(struct lmdb_store *store, const struct store_op *op);
@@ -690,21 +583,15 @@ static void confirm_each(struct lmdb_store *store, enum store_op_kind kind, conf
 void held_confirm(struct lmdb_store *store, uint64_t now)
 {
     acklog_confirm(store);
-    reap_confirm(store);
-    pack_confirm(store);
+    reap_confirm(store, &store->messages);
+    reap_confirm(store, &store->retained.reaper);
+    pack_confirm(&store->messages.pack);
     confirm_each(store, STORE_DONE, confirm_done);
     confirm_each(store, STORE_ROUTED, confirm_routed);
     confirm_each(store, STORE_MESSAGE, confirm_spared);
     for (size_t i = 0; i < store->put_count; i++)
         confirm_put(store, &store->puts[i]);
-    for (size_t i = 0; i < store->retained_count; i++)
-        if (store->retained[i].cleared)
-            tombstone_add(store, store->retained[i].hash, store->retained[i].op->number, now);
-    if (store->tombs_due) {
-        store->tomb_first = (store->tomb_first + store->tombs_due) & (store->tomb_room - 1);
-        store->tomb_count -= store->tombs_due;
-        store->tombs_due = 0;
-    }
+    retained_confirm(store, now);
     atomic_fetch_add_explicit(&store->stored_messages, store->put_count, memory_order_relaxed);
     reap_note(store);
 }
@@ -712,9 +599,8 @@ void held_confirm(struct lmdb_store *store, uint64_t now)
 void apply_done(struct lmdb_store *store)
 {
     free(store->puts);
-    free(store->dead);
-    free(store->retained);
-    free(store->tombs);
+    reaper_done(&store->messages);
+    retained_store_done(&store->retained);
     free(store->unwritten);
     tallies_done(&store->tallies);
 }

@@ -187,10 +187,18 @@ static int make_tables(struct lmdb_store *store)
     int rc = mdb_txn_begin(store->env, NULL, 0, &txn);
     if (rc)
         return store_error(rc);
-    for (int table = 0; table < TABLES && rc == 0; table++)
-        rc = mdb_dbi_open(txn, table_name((enum table)table), MDB_CREATE, &store->dbi[table]);
-    if (rc == 0)
-        pack_note(store, txn);
+    for (int table = 0; table < TABLES && rc == 0; table++) {
+        bool old = table == TABLE_RETAINED_1;
+        store->dbi[table] = 0;
+        rc = mdb_dbi_open(txn, table_name((enum table)table), old ? 0 : MDB_CREATE,
+                          &store->dbi[table]);
+        if (old && rc == MDB_NOTFOUND)
+            rc = 0;
+    }
+    if (rc == 0) {
+        pack_note(store, &store->messages, txn);
+        pack_note(store, &store->retained.reaper, txn);
+    }
     rc = rc ? store_error(rc) : meta_write(store, txn);
     if (rc == 0)
         return store_error(mdb_txn_commit(txn));
@@ -237,6 +245,7 @@ int env_open(struct lmdb_store *store)
         rc = -ENOTSUP;
     }
     if (rc == 0) {
+        store->meta.version = STORE_VERSION;
         store->meta.starts++;
         rc = make_tables(store);
     }
@@ -296,18 +305,19 @@ int row_delete(struct lmdb_store *store, MDB_txn *txn, enum table table, struct 
     return rc == MDB_NOTFOUND ? 0 : store_error(rc);
 }
 
-int message_delete(struct lmdb_store *store, MDB_txn *txn, uint64_t sequence)
+int row_remove(struct lmdb_store *store, struct reaper *reaper, MDB_txn *txn, uint64_t number)
 {
     uint8_t bytes[8];
     MDB_cursor *cursor;
-    put_u64(bytes, sequence);
-    int rc = mdb_cursor_open(txn, store->dbi[TABLE_MESSAGE], &cursor);
+    put_u64(bytes, number);
+    int rc = mdb_cursor_open(txn, store->dbi[reaper->table], &cursor);
     if (rc)
         return store_error(rc);
     MDB_val key = val_of(bytes, sizeof bytes), value;
     rc = mdb_cursor_get(cursor, &key, &value, MDB_SET);
     if (rc == 0) {
-        pack_count(store, &store->pack.deleted, value.mv_size, row_payload(span_val(value)));
+        pack_count(&reaper->pack, &reaper->pack.deleted, value.mv_size,
+                   reaper->table == TABLE_MESSAGE ? row_payload(span_val(value)) : 0);
         rc = mdb_cursor_del(cursor, 0);
     }
     mdb_cursor_close(cursor);

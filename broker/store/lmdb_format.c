@@ -17,9 +17,9 @@ enum { MESSAGE_UNROUTED = 1, MESSAGE_FIXED = 1 + 8 + 4 + 4, RECEIVER_FIXED = 4 +
 const char *table_name(enum table table)
 {
     static const char *const names[TABLES] = {
-        [TABLE_META] = "meta",   [TABLE_SESSION] = "sess", [TABLE_SUBSCRIPTION] = "sub",
-        [TABLE_GROUP] = "group", [TABLE_MESSAGE] = "msg",  [TABLE_LOG] = "acklog",
-        [TABLE_RETAINED] = "ret"
+        [TABLE_META] = "meta",         [TABLE_SESSION] = "sess",  [TABLE_SUBSCRIPTION] = "sub",
+        [TABLE_GROUP] = "group",       [TABLE_MESSAGE] = "msg",   [TABLE_LOG] = "acklog",
+        [TABLE_RETAINED] = "retained", [TABLE_RETAINED_1] = "ret"
     };
     return names[table];
 }
@@ -232,6 +232,30 @@ bool take_log_entry(struct span *in, struct log_entry *ret_entry)
         (kind == LOG_DONE ? entry.sequence == 0 : entry.packet_id == 0))
         return false;
     *ret_entry = entry;
+    return true;
+}
+
+/* ---- retained messages ---- */
+
+size_t retained_row_size(struct span author, size_t message_len)
+{
+    return 4 + author.len + message_len;
+}
+
+uint8_t *retained_row_encode(struct span author, uint8_t *out)
+{
+    return put_span(put_u32(out, (uint32_t)author.len), author);
+}
+
+bool retained_row_decode(struct span body, struct retained_row *ret_row)
+{
+    uint32_t len;
+    struct retained_row row;
+    if (!take_u32(&body, &len) || !take_span(&body, len, &row.author) ||
+        !message_record_topic(body, &row.topic, &row.cleared))
+        return false;
+    row.message = body;
+    *ret_row = row;
     return true;
 }
 

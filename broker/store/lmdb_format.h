@@ -14,7 +14,9 @@
  *   acklog   number 8             entries of one commit, in the order of the numbers
  *              entry:             kind 1 | state 1 | packet id 2 | slot 4 | group 4 | sequence 8
  *                                 | order 8
- *   ret      hash of topic 16     number 8 | a message record, nothing when it is cleared
+ *   retained number 8             length 4 | who has published it (record.h), maybe nothing | a
+ *                                 message record: the row of the highest number is the topic's
+ *   ret      hash of topic 16     number 8 | a message record, nothing when it is cleared: version 1
  *
  * Pure: no I/O. Any thread.
  */
@@ -24,7 +26,7 @@
 #include "broker/store/store.h"
 
 enum {
-    STORE_VERSION = 1, /* of all of it together; a newer one is refused */
+    STORE_VERSION = 2, /* of all of it together; a newer one is refused */
     ROW_VERSION = 1,
     ROW_HEAD = 4 + 1,
     ROW_KEY_MAX = 4 + 16,
@@ -39,6 +41,7 @@ enum table {
     TABLE_MESSAGE,
     TABLE_LOG,
     TABLE_RETAINED,
+    TABLE_RETAINED_1, /* of version 1; gone once a store of it was opened */
     TABLES,
 };
 
@@ -114,6 +117,45 @@ struct log_entry {
 
 void log_entry_encode(const struct log_entry *entry, uint8_t *out); /* LOG_ENTRY bytes */
 bool take_log_entry(struct span *in, struct log_entry *ret_entry);
+
+/* ---- retained messages ---- */
+
+struct retained_row {
+    struct span author; /* its record; empty: it is not known */
+    struct span message;
+    struct span topic;
+    bool cleared; /* the topic has no message any more */
+};
+
+/* Without the message's record, which the caller puts where retained_row_encode() ends. */
+size_t retained_row_size(struct span author, size_t message_len);
+uint8_t *retained_row_encode(struct span author, uint8_t *out);
+/* The records themselves are not checked. */
+bool retained_row_decode(struct span body, struct retained_row *ret_row);
+
+/* Which row is a topic's: by 79 bits of a hash that nobody else can compute. */
+#define RETAINED_NUMBER ((UINT64_C(1) << 48) - 1) /* the highest; from 1 */
+#define RETAINED_MORE   UINT64_C(0x7FFF)
+struct retained_place {
+    uint64_t hash;
+    uint64_t more : 15; /* of the hash */
+    uint64_t cleared : 1;
+    uint64_t number : 48; /* 0: a free place */
+};
+
+struct retained_index {
+    struct retained_place *at; /* linear probing */
+    size_t room, count;
+};
+
+/* The row stands in the index now, unless a newer one of its topic does. Returns the number of
+ * whichever of the two is not needed, 0: there is no other. (lmdb_retained.c) */
+uint64_t retained_index_add(struct retained_index *index, uint64_t seed,
+                            const struct retained_row *row, uint64_t number);
+/* Whether the row of this number is the topic's. */
+bool retained_index_has(const struct retained_index *index, uint64_t seed, struct span topic,
+                        uint64_t number);
+void retained_index_done(struct retained_index *index);
 
 /* ---- keys ---- */
 

@@ -191,19 +191,44 @@ static void log_to(json_t *object, const struct walk_row *row)
     set(object, "entries", list);
 }
 
-static void retained_to(json_t *object, const struct walk_row *row)
+static void set_retained(json_t *object, uint64_t number, struct span record)
 {
-    struct span body = row->body;
-    uint64_t number;
-    if (!take_u64(&body, &number) || body.len == 0)
-        return;
-    struct message *message = message_record_decode(body);
+    struct message *message = message_record_decode(record);
     if (!message)
         return;
     set(object, "kind", json_string("retained"));
     set_number(object, "number", number);
     set_message(object, message);
     message_unref(message);
+}
+
+static void retained_to(json_t *object, const struct walk_row *row)
+{
+    struct retained_row retained;
+    struct author_record record;
+    if (!retained_row_decode(row->body, &retained))
+        return;
+    set_retained(object, key_number(row->key, 8), retained.message);
+    if (!retained.author.len || !author_record_decode(retained.author, &record))
+        return;
+    json_t *author = must_have(json_object());
+    set_bytes(author, "client", record.client_id);
+    if (record.owned)
+        set(author, "owner",
+            owner_to(&(struct session_record){ .port = record.port,
+                                               .named = record.named,
+                                               .user = record.user,
+                                               .restricted = record.restricted,
+                                               .topics = record.topics }));
+    set(object, "author", author);
+}
+
+static void retained_1_to(json_t *object, const struct walk_row *row)
+{
+    struct span body = row->body;
+    uint64_t number;
+    if (take_u64(&body, &number) && body.len)
+        set_retained(object, number, body);
 }
 
 /* ---- from JSON ---- */
@@ -425,18 +450,54 @@ static bool log_from(const json_t *object, uint64_t seed, struct json_row *row)
     return true;
 }
 
+/* Malloc'ed, empty when nobody knows; false: it is wrong. */
+static bool author_from(const json_t *object, uint8_t **ret_record, size_t *ret_len)
+{
+    struct author_record author = { .owned = false };
+    struct session_record owner = { .owned = false };
+    const json_t *who = json_object_get(object, "owner");
+    uint8_t *id = NULL, *owned[2] = { NULL, NULL };
+    *ret_record = NULL;
+    *ret_len = 0;
+    if (!object)
+        return true;
+    bool good = get_bytes(object, "client", &id, &author.client_id.len) &&
+                author.client_id.len <= UINT16_MAX && (!who || owner_from(who, &owner, owned));
+    if (good) {
+        author.client_id.data = id;
+        author.owned = owner.owned;
+        author.named = owner.named;
+        author.user = owner.user;
+        author.port = owner.port;
+        author.restricted = owner.restricted;
+        author.topics = owner.topics;
+        *ret_record = must_have(author_record_encode(&author, ret_len));
+    }
+    free(id);
+    free(owned[0]);
+    free(owned[1]);
+    return good;
+}
+
 static bool retained_from(const json_t *object, uint64_t seed, struct json_row *row)
 {
-    struct message *message = get_message(object);
-    if (!message)
+    uint8_t *author;
+    size_t author_len;
+    (void)seed;
+    if (!author_from(json_object_get(object, "author"), &author, &author_len))
         return false;
-    key_hash(seed, message_topic(message), row->key);
-    row->key_len = 16;
-    row->len = 8 + message_record_size(message);
-    row->body = must_have(malloc(row->len));
-    message_record_encode(message, put_u64(row->body, (uint64_t)get_number(object, "number", 0)));
+    struct message *message = get_message(object);
+    if (message) {
+        struct span by = span_of(author, author_len);
+        put_u64(row->key, (uint64_t)get_number(object, "number", 0));
+        row->key_len = 8;
+        row->len = retained_row_size(by, message_record_size(message));
+        row->body = must_have(malloc(row->len));
+        message_record_encode(message, retained_row_encode(by, row->body));
+    }
     message_unref(message);
-    return true;
+    free(author);
+    return row->body != NULL;
 }
 
 /* ---- the table of both ---- */
@@ -453,6 +514,7 @@ static const struct {
     [TABLE_MESSAGE] = { "message", message_to, message_from },
     [TABLE_LOG] = { "log", log_to, log_from },
     [TABLE_RETAINED] = { "retained", retained_to, retained_from },
+    [TABLE_RETAINED_1] = { "retained", retained_1_to, NULL },
 };
 
 char *json_from_row(const struct walk_row *row)

@@ -425,8 +425,9 @@ static int load_unrouted(struct load *load, uint64_t sequence)
 
 static void count_in(struct load *load, struct span body)
 {
-    load->store->messages++;
-    pack_count(load->store, &load->store->pack.live, ROW_HEAD + body.len,
+    struct reaper *reaper = &load->store->messages;
+    reaper->rows++;
+    pack_count(&reaper->pack, &reaper->pack.live, ROW_HEAD + body.len,
                message_record_payload(load->row.message));
 }
 
@@ -435,7 +436,7 @@ static int load_message(struct load *load, struct span key, struct span body)
     uint64_t sequence = key_number(key, 8);
     uint32_t logged;
     saw_sequence(load, sequence);
-    load->store->last_message = sequence;
+    load->store->messages.newest = sequence;
     if (!message_row_decode(body, &load->row))
         return -EBADMSG;
     saw_slot(load, load->row.publisher);
@@ -497,20 +498,33 @@ static int load_outbound(struct load *load)
 
 /* ---- retained messages ---- */
 
+/* First of all which row is each topic's. */
+static int index_retained(struct load *load, struct span key, struct span body)
+{
+    struct retained_row row;
+    uint64_t number = key_number(key, 8);
+    if (number == 0 || number > RETAINED_NUMBER || !retained_row_decode(body, &row))
+        return -EBADMSG;
+    struct reaper *reaper = &load->store->retained.reaper;
+    retained_loaded(load->store, &row, number);
+    pack_count(&reaper->pack, &reaper->pack.live, ROW_HEAD + body.len, 0);
+    return 0;
+}
+
+/* One that is damaged has been found before. */
 static int load_retained(struct load *load, struct span key, struct span body)
 {
-    uint64_t number;
-    if (!take_u64(&body, &number))
-        return -EBADMSG;
-    if (body.len == 0) {
-        tombstone_add(load->store, key.data, number, 0);
+    struct retained_row row;
+    const struct lmdb_store *store = load->store;
+    uint64_t number = key_number(key, 8);
+    if (!retained_row_decode(body, &row) ||
+        !retained_index_has(&store->retained.index, store->meta.seed, row.topic, number))
         return 0;
-    }
-    struct message *message = message_record_decode(body);
+    struct message *message = message_record_decode(row.message);
     if (!message)
         return -errno;
-    load->retained++;
-    bool taken = load->loader->retained(load->ctx, message, number);
+    load->retained += !row.cleared;
+    bool taken = load->loader->retained(load->ctx, message, number, row.author);
     message_unref(message);
     return taken ? 0 : -ENOMEM;
 }
@@ -557,7 +571,8 @@ static int read_all(struct load *load)
         (rc = walk(load, TABLE_SESSION, 4, load_session)) ||
         (rc = walk(load, TABLE_SUBSCRIPTION, 4 + 16, load_subscription)) ||
         (rc = load_inbound(load)) || (rc = load_messages(load)) || (rc = load_outbound(load)) ||
-        (rc = walk(load, TABLE_RETAINED, 16, load_retained)))
+        (rc = walk(load, TABLE_RETAINED, 8, index_retained)) ||
+        (rc = walk(load, TABLE_RETAINED, 8, load_retained)))
         return rc;
     return load->loader->end(load->ctx) ? 0 : -ENOMEM;
 }
@@ -566,7 +581,9 @@ int lmdb_load(struct store *base, const struct store_loader *loader, void *ctx)
 {
     struct lmdb_store *store = CONTAINER_OF(base, struct lmdb_store, store);
     struct load load = { .store = store, .loader = loader, .ctx = ctx };
-    int rc = store_error(mdb_txn_begin(store->env, NULL, MDB_RDONLY, &load.txn));
+    int rc = retained_upgrade(store);
+    if (rc == 0)
+        rc = store_error(mdb_txn_begin(store->env, NULL, MDB_RDONLY, &load.txn));
     if (rc)
         return rc;
     rc = read_all(&load);

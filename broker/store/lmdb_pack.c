@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Keeps the file from growing beyond what is in it. Messages lie in the order of their numbers, and
+ * Keeps the file from growing beyond what is in it. Messages, and retained ones, lie in the order of
+ * their numbers, and
  * when most of them have gone the pages of the others stay: LMDB joins pages only when they are
- * emptier than a quarter. So when the pages of messages are half again as many as their rows need, a
+ * emptier than a quarter. So when the pages of a table are half again as many as its rows need, a
  * pass goes over them: the rows of neighbours that are not full are taken out and put back, one
  * after the other, which fills the pages again. They keep their keys, so nobody else notices. The
  * file does not shrink, but what becomes free is used again. The writer thread alone.
@@ -33,31 +34,35 @@ static size_t room_in_page(size_t page_size, size_t len)
     return NODE - 2 + len > largest ? NODE + OVERFLOW_NODE : NODE + len + (len & 1);
 }
 
-void pack_count(struct lmdb_store *store, struct amount *total, size_t len, uint32_t payload)
+void pack_begin(struct pack *pack)
 {
-    total->room += room_in_page(store->pack.page_size, len);
+    pack->put = pack->deleted = (struct amount){ .room = 0 };
+}
+
+void pack_count(const struct pack *pack, struct amount *total, size_t len, uint32_t payload)
+{
+    total->room += room_in_page(pack->page_size, len);
     total->payload += payload;
 }
 
-void pack_confirm(struct lmdb_store *store)
+void pack_confirm(struct pack *pack)
 {
-    struct pack *pack = &store->pack;
     pack->live.room += pack->put.room - pack->deleted.room;
     pack->live.payload += pack->put.payload - pack->deleted.payload;
 }
 
-void pack_note(struct lmdb_store *store, MDB_txn *txn)
+void pack_note(struct lmdb_store *store, struct reaper *reaper, MDB_txn *txn)
 {
     MDB_stat stat;
-    if (mdb_stat(txn, store->dbi[TABLE_MESSAGE], &stat))
+    if (mdb_stat(txn, store->dbi[reaper->table], &stat))
         return;
-    store->pack.page_size = stat.ms_psize;
-    store->pack.pages = stat.ms_leaf_pages;
+    reaper->pack.page_size = stat.ms_psize;
+    reaper->pack.pages = stat.ms_leaf_pages;
 }
 
-bool pack_wanted(struct lmdb_store *store)
+bool pack_wanted(struct lmdb_store *store, struct reaper *reaper)
 {
-    struct pack *pack = &store->pack;
+    struct pack *pack = &reaper->pack;
     if (!store->env || atomic_load(&store->state) != STORE_WRITES)
         return false;
     if (pack->under_way || pack->pages <= SLACK_PAGES)
@@ -136,10 +141,9 @@ static void end_page(const struct pack *pack, struct moving *moving, const struc
 }
 
 /* Reads from pack.at on; where the next slice begins is in *ret_next, 0: nowhere. */
-static int collect(struct lmdb_store *store, MDB_cursor *cursor, struct moving *moving,
+static int collect(const struct pack *pack, MDB_cursor *cursor, struct moving *moving,
                    uint64_t *ret_next)
 {
-    const struct pack *pack = &store->pack;
     struct page page = { .filled = 0 };
     uint8_t from[8];
     size_t rows = 0;
@@ -170,46 +174,48 @@ static int collect(struct lmdb_store *store, MDB_cursor *cursor, struct moving *
     return rc == MDB_NOTFOUND ? 0 : store_error(rc);
 }
 
-static int put_back(struct lmdb_store *store, MDB_txn *txn, const struct moving *moving)
+static int put_back(struct lmdb_store *store, enum table table, MDB_txn *txn,
+                    const struct moving *moving)
 {
     const uint8_t *key;
     int rc = 0;
     for (size_t at = 0; at < moving->len && rc == 0;) {
         (void)take_row(moving, &at, &key);
-        rc = row_delete(store, txn, TABLE_MESSAGE, span_of(key, 8));
+        rc = row_delete(store, txn, table, span_of(key, 8));
     }
     for (size_t at = 0; at < moving->len && rc == 0;) {
         struct span row = take_row(moving, &at, &key);
         MDB_val k = val_of(key, 8), value = val_of(row.data, row.len);
-        rc = store_error(mdb_put(txn, store->dbi[TABLE_MESSAGE], &k, &value, 0));
+        rc = store_error(mdb_put(txn, store->dbi[table], &k, &value, 0));
     }
     return rc;
 }
 
-static int move_slice(struct lmdb_store *store, MDB_txn *txn, uint64_t *ret_next)
+static int move_slice(struct lmdb_store *store, struct reaper *reaper, MDB_txn *txn,
+                      uint64_t *ret_next)
 {
     struct moving moving = { .len = 0 };
     MDB_cursor *cursor;
-    int rc = store_error(mdb_cursor_open(txn, store->dbi[TABLE_MESSAGE], &cursor));
+    int rc = store_error(mdb_cursor_open(txn, store->dbi[reaper->table], &cursor));
     if (rc)
         return rc;
-    rc = collect(store, cursor, &moving, ret_next);
+    rc = collect(&reaper->pack, cursor, &moving, ret_next);
     mdb_cursor_close(cursor);
     if (rc == 0)
-        rc = put_back(store, txn, &moving);
+        rc = put_back(store, reaper->table, txn, &moving);
     free(moving.bytes);
-    pack_note(store, txn);
+    pack_note(store, reaper, txn);
     return rc;
 }
 
 /* When it cannot be done it is not tried again before there is more of it. */
-void pack_slice(struct lmdb_store *store)
+void pack_slice(struct lmdb_store *store, struct reaper *reaper)
 {
-    struct pack *pack = &store->pack;
+    struct pack *pack = &reaper->pack;
     MDB_txn *txn;
     uint64_t next = 0;
     int rc = store_error(mdb_txn_begin(store->env, NULL, 0, &txn));
-    if (rc == 0 && (rc = move_slice(store, txn, &next)))
+    if (rc == 0 && (rc = move_slice(store, reaper, txn, &next)))
         mdb_txn_abort(txn);
     else if (rc == 0)
         rc = store_error(mdb_txn_commit(txn));

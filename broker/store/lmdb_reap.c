@@ -1,13 +1,14 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Removing messages whose last receiver is done. A client that comes back drains its messages in
- * order, and those of others lie between them: removing each at once would write a page for every
- * message. So an old one stays, with an entry in the log that says that it is done with, and when a
- * quarter of all are such, they are removed in the order in which they lie, many from one page. After
- * a crash the log says it again. The writer thread alone.
+ * Removing rows that nobody needs any more: messages whose last receiver is done, retained ones
+ * that were replaced. A client that comes back drains its messages in order, and those of others lie
+ * between them; topics are replaced in any order: removing each row at once would write a page for
+ * every one. So an old one stays, while the log, or the newer row of its topic, says that it is done
+ * with; and when a quarter of all are such, they are removed in the order in which they lie, many from
+ * one page. After a crash they are found again. The writer thread alone.
  *
- *   dead:  removed | ── by sequence ──► | since the sorting
- *                  reap_at              reap_end          dead_count
+ *   dead:  removed | ── by number ──► | since the sorting
+ *                  at                 end                count
  */
 #include "broker/alloc.h"
 #include "broker/store/lmdb_state.h"
@@ -15,78 +16,90 @@
 #include <stdlib.h>
 
 enum {
-    NEW_ONES = 8192,  /* the last messages that were written: their pages are warm */
+    NEW_ONES = 8192,  /* the last rows that were written: their pages are warm */
     DEAD_MIN = 16384, /* so many may stay in any case */
     DEAD_SHARE = 4,   /* and else a quarter of all */
     AT_ONCE = 2048,   /* removed in one transaction */
 };
 
-bool goes_at_once(const struct lmdb_store *store, uint64_t sequence)
+bool goes_at_once(const struct reaper *reaper, uint64_t number)
 {
-    return sequence + NEW_ONES > store->last_message;
+    return number + reaper->young > reaper->newest;
 }
 
-void dead_add(struct lmdb_store *store, uint64_t sequence, uint32_t logged)
+void reaper_init(struct reaper *reaper, enum table table, const struct lmdb_store_options *options)
 {
-    store->dead = must_have(
-        array_grow(store->dead, store->dead_count, &store->dead_room, sizeof *store->dead));
-    store->dead[store->dead_count++] = (struct dead_message){ .sequence = sequence,
-                                                              .logged = logged };
+    *reaper = (struct reaper){ .table = table,
+                               .young = options->young ? options->young : NEW_ONES,
+                               .few = options->few ? options->few : DEAD_MIN };
 }
 
-static int by_sequence(const void *a, const void *b)
+void reaper_add(struct reaper *reaper, uint64_t number, uint32_t logged)
 {
-    uint64_t left = ((const struct dead_message *)a)->sequence;
-    uint64_t right = ((const struct dead_message *)b)->sequence;
+    reaper->dead = must_have(
+        array_grow(reaper->dead, reaper->count, &reaper->room, sizeof *reaper->dead));
+    reaper->dead[reaper->count++] = (struct dead_row){ .number = number, .logged = logged };
+}
+
+static int by_number(const void *a, const void *b)
+{
+    uint64_t left = ((const struct dead_row *)a)->number;
+    uint64_t right = ((const struct dead_row *)b)->number;
     return (left > right) - (left < right);
 }
 
-bool reap_wanted(struct lmdb_store *store)
+bool reap_wanted(struct reaper *reaper)
 {
-    if (store->reap_at < store->reap_end)
+    if (reaper->at < reaper->end)
         return true;
-    if (store->dead_count <= DEAD_MIN || store->dead_count <= store->messages / DEAD_SHARE)
+    if (reaper->count <= reaper->few || reaper->count <= reaper->rows / DEAD_SHARE)
         return false;
-    qsort(store->dead, store->dead_count, sizeof *store->dead, by_sequence);
-    store->reap_at = 0;
-    store->reap_end = store->dead_count;
+    qsort(reaper->dead, reaper->count, sizeof *reaper->dead, by_number);
+    reaper->at = 0;
+    reaper->end = reaper->count;
     return true;
 }
 
 void reap_note(struct lmdb_store *store)
 {
-    uint64_t all = store->messages, dead = store->dead_count - store->reap_at;
+    const struct reaper *reaper = &store->messages;
+    uint64_t all = reaper->rows, dead = reaper->count - reaper->at;
     uint64_t needed = all > dead ? all - dead : 0;
     double share = all ? (double)needed / (double)all : 0;
     atomic_store_explicit(&store->messages_now, needed, memory_order_relaxed);
     atomic_store_explicit(&store->payload_now,
-                          (uint64_t)((double)store->pack.live.payload * share + 0.5),
+                          (uint64_t)((double)reaper->pack.live.payload * share + 0.5),
                           memory_order_relaxed);
 }
 
-int reap_apply(struct lmdb_store *store, MDB_txn *txn)
+int reap_apply(struct lmdb_store *store, struct reaper *reaper, MDB_txn *txn)
 {
     int rc = 0;
-    store->reaped = 0;
-    if (!reap_wanted(store))
+    reaper->reaped = 0;
+    if (!reap_wanted(reaper))
         return 0;
-    size_t left = store->reap_end - store->reap_at;
-    for (size_t count = left < AT_ONCE ? left : AT_ONCE; store->reaped < count && rc == 0;
-         store->reaped++)
-        rc = message_delete(store, txn, store->dead[store->reap_at + store->reaped].sequence);
+    size_t left = reaper->end - reaper->at;
+    for (size_t count = left < AT_ONCE ? left : AT_ONCE; reaper->reaped < count && rc == 0;
+         reaper->reaped++)
+        rc = row_remove(store, reaper, txn, reaper->dead[reaper->at + reaper->reaped].number);
     return rc;
 }
 
-void reap_confirm(struct lmdb_store *store)
+void reap_confirm(struct lmdb_store *store, struct reaper *reaper)
 {
-    for (size_t i = 0; i < store->reaped; i++)
-        store->log.live -= store->dead[store->reap_at + i].logged;
-    store->messages -= store->reaped;
-    store->reap_at += store->reaped;
-    store->reaped = 0;
-    if (store->reap_at < store->reap_end || store->reap_end == 0)
+    for (size_t i = 0; i < reaper->reaped; i++)
+        store->log.live -= reaper->dead[reaper->at + i].logged;
+    reaper->rows -= reaper->reaped;
+    reaper->at += reaper->reaped;
+    reaper->reaped = 0;
+    if (reaper->at < reaper->end || reaper->end == 0)
         return;
-    store->dead_count -= store->reap_end;
-    memmove(store->dead, store->dead + store->reap_end, store->dead_count * sizeof *store->dead);
-    store->reap_at = store->reap_end = 0;
+    reaper->count -= reaper->end;
+    memmove(reaper->dead, reaper->dead + reaper->end, reaper->count * sizeof *reaper->dead);
+    reaper->at = reaper->end = 0;
+}
+
+void reaper_done(struct reaper *reaper)
+{
+    free(reaper->dead);
 }

@@ -9,6 +9,7 @@
  */
 #include "broker/store/lmdb_salvage.h"
 
+#include "broker/alloc.h"
 #include "broker/log.h"
 #include "broker/store/lmdb_walk.h"
 
@@ -132,28 +133,37 @@ static struct span key_of(struct receiver_side *side, const struct walk_row *row
             key_hash(seed, record.filter, put_span(key, span_of(row->key.data, 4)));
         return span_of(key, 4 + 16);
     }
-    if (row->table == TABLE_RETAINED && row->body.len > 8) {
-        struct span record = span_of(row->body.data + 8, row->body.len - 8);
-        struct message *message = message_record_decode(record);
-        if (message)
-            key_hash(seed, message_topic(message), key);
-        message_unref(message);
-        return span_of(key, 16);
-    }
     return row->key;
+}
+
+/* A row of version 1, as it is written today. */
+static int keep_old_retained(struct receiver_side *side, const struct walk_row *row)
+{
+    const struct span nobody = { .len = 0 };
+    struct span number, body = row->body;
+    if (!take_span(&body, 8, &number) || body.len == 0)
+        return 0; /* a cleared topic needs no row any more */
+    uint8_t *bytes = must_have(malloc(retained_row_size(nobody, body.len)));
+    const uint8_t *end = put_span(retained_row_encode(nobody, bytes), body);
+    int rc = row_put(side->store, side->txn, TABLE_RETAINED, number,
+                     span_of(bytes, (size_t)(end - bytes)));
+    free(bytes);
+    return rc;
 }
 
 static int keep_row(struct receiver_side *side, const struct walk_row *row)
 {
     uint8_t key[ROW_KEY_MAX] = { 0 };
-    if (row->table == TABLE_META || (row->table == TABLE_RETAINED && row->body.len <= 8))
-        return 0; /* the new one has its own; a cleared topic needs no row any more */
+    if (row->table == TABLE_META)
+        return 0; /* the new one has its own */
     if (!side->txn) {
         int rc = mdb_txn_begin(side->store->env, NULL, 0, &side->txn);
         if (rc)
             return store_error(rc);
     }
-    int rc = row_put(side->store, side->txn, row->table, key_of(side, row, key), row->body);
+    int rc = row->table == TABLE_RETAINED_1
+                 ? keep_old_retained(side, row)
+                 : row_put(side->store, side->txn, row->table, key_of(side, row, key), row->body);
     if (rc)
         return rc;
     side->kept++;
@@ -278,8 +288,9 @@ static int set_aside(struct lmdb_store *store, char *name)
 
 int salvage(struct lmdb_store *store)
 {
-    static const enum table order[] = { TABLE_SESSION, TABLE_SUBSCRIPTION, TABLE_GROUP,
-                                        TABLE_MESSAGE, TABLE_LOG,          TABLE_RETAINED };
+    static const enum table order[] = { TABLE_SESSION,   TABLE_SUBSCRIPTION, TABLE_GROUP,
+                                        TABLE_MESSAGE,   TABLE_LOG,          TABLE_RETAINED,
+                                        TABLE_RETAINED_1 };
     char name[NAME_MAX_LEN], path[STORE_PATH_MAX + NAME_MAX_LEN + 1], lost[256] = "";
     uint64_t kept[TABLES] = { 0 };
     int rc = set_aside(store, name);
@@ -301,7 +312,8 @@ int salvage(struct lmdb_store *store)
              "Of it are kept: %lu sessions, %lu subscriptions, %lu messages for them, %lu retained "
              "messages. Something is lost of: %s.",
              (unsigned long)kept[TABLE_SESSION], (unsigned long)kept[TABLE_SUBSCRIPTION],
-             (unsigned long)kept[TABLE_MESSAGE], (unsigned long)kept[TABLE_RETAINED],
+             (unsigned long)kept[TABLE_MESSAGE],
+             (unsigned long)(kept[TABLE_RETAINED] + kept[TABLE_RETAINED_1]),
              *lost ? lost : "nothing that was in use");
     return rc;
 }

@@ -66,15 +66,7 @@ struct exchanges {
     uint64_t last_order;
 };
 
-/* A cleared retained topic: its row without a message stays for a while, so that an older value
- * that was on its way cannot come back. */
-struct tombstone {
-    uint8_t hash[16];
-    uint64_t number;
-    uint64_t since;
-};
-
-/* A message or a change of a retained one that a transaction writes. */
+/* A message that a transaction writes. */
 struct message_put {
     struct message *message;
     uint32_t publisher;
@@ -87,16 +79,64 @@ struct unwritten {
     struct stored *stored;
 };
 
-struct retained_put {
-    uint8_t hash[16];
-    const struct store_op *op;
-    bool cleared; /* its tombstone was written */
+/* A row that nobody needs any more. */
+struct dead_row {
+    uint64_t number;
+    uint32_t logged; /* entries about it in the log */
 };
 
-/* A message on disk that nobody needs any more; the log says so. */
-struct dead_message {
-    uint64_t sequence;
-    uint32_t logged; /* entries about it in the log */
+/* What rows of messages take: bytes of their pages, and of payload. */
+struct amount {
+    uint64_t room, payload;
+};
+
+/* The pages of a table, and what they hold: lmdb_pack.c. */
+struct pack {
+    size_t page_size;
+    uint64_t pages;             /* of the table, as of the last transaction */
+    struct amount live;         /* of all that are there */
+    struct amount put, deleted; /* of them by this transaction */
+    uint64_t at, rest;          /* the pass is there; it had left so many pages */
+    bool under_way;
+};
+
+/* The rows of a table with numbers for keys, and those of them that are dead (lmdb_reap.c). */
+struct reaper {
+    enum table table;
+    uint64_t young, few;   /* (i) how far a row is from the newest whose page is warm; so many may
+                              stay in any case */
+    uint64_t rows, newest; /* that are there; highest number of all */
+    struct dead_row *dead; /* [at, end) by number */
+    size_t count, room, at, end;
+    size_t reaped; /* those that the transaction removes */
+    struct pack pack;
+};
+
+/* A change of a retained message that a transaction writes. */
+struct retained_put {
+    struct retained_place place;
+    uint64_t before; /* number of the row that it replaces, 0 none */
+    const struct store_op *op;
+    bool left_out;
+};
+
+/* A topic that was cleared: it is known for a while, so that an older value that is on its way
+ * cannot come back. */
+struct tombstone {
+    struct retained_place place;
+    uint64_t since;
+};
+
+/* Retained messages on disk (lmdb_retained.c). */
+struct retained_store {
+    struct retained_index index;
+    struct reaper reaper;
+    struct retained_put *puts; /* what the transaction writes */
+    size_t put_count, put_room;
+    uint32_t *newest; /* of the topics in `puts`, the last one: its place plus one */
+    size_t newest_room;
+    struct tombstone *tombs; /* a ring */
+    size_t tomb_first, tomb_count, tomb_room;
 };
 
 struct log_state {
@@ -107,21 +147,6 @@ struct log_state {
     uint8_t *bytes;         /* of the record that is being put together */
     size_t len, room;
     size_t done_count; /* of LOG_DONE entries in it */
-};
-
-/* What rows of messages take: bytes of their pages, and of payload. */
-struct amount {
-    uint64_t room, payload;
-};
-
-/* The pages of messages, and what they hold: lmdb_pack.c. */
-struct pack {
-    size_t page_size;
-    uint64_t pages;             /* of the table, as of the last transaction */
-    struct amount live;         /* of all that are there */
-    struct amount put, deleted; /* of them by this transaction */
-    uint64_t at, rest;          /* the pass is there; it had left so many pages */
-    bool under_way;
 };
 
 /* The thread that reads back what is not in memory any more. (R) under its lock, which is taken under
@@ -188,25 +213,16 @@ struct lmdb_store {
     uint64_t failing_since;      /* (w) 0: not */
     uint64_t looked;             /* (w) when the disk was last looked at */
     bool low;                    /* (w) less than min_free was left then */
-    uint64_t last_message;       /* (w) highest sequence that is on disk */
     uint64_t offered, soon_done; /* (w) of the last messages: how many were done with soon */
-    uint64_t messages;           /* (w) on disk */
-    struct dead_message *dead;   /* (w) of them; [reap_at, reap_end) by sequence */
-    size_t dead_count, dead_room, reap_at, reap_end;
-    size_t reaped;            /* (w) those that the transaction removes */
-    struct pack pack;         /* (w) */
-    struct message_put *puts; /* (w) what the transaction writes, by sequence */
+    struct reaper messages;      /* (w) on disk */
+    struct message_put *puts;    /* (w) what the transaction writes, by sequence */
     size_t put_count, put_room;
-    struct retained_put *retained; /* (w) and its retained messages, by topic */
-    size_t retained_count, retained_room;
-    struct unwritten *unwritten; /* (w) by sequence; made when a batch asks for it */
+    struct retained_store retained; /* (w) */
+    struct unwritten *unwritten;    /* (w) by sequence; made when a batch asks for it */
     size_t unwritten_count, unwritten_room;
-    struct tallies tallies;     /* (w) of messages on disk: those of several receivers */
-    struct exchanges exchanges; /* (w) */
-    struct log_state log;       /* (w) */
-    struct tombstone *tombs;    /* (w) a ring */
-    size_t tomb_first, tomb_count, tomb_room;
-    size_t tombs_due;              /* (w) those that the transaction removes */
+    struct tallies tallies;        /* (w) of messages on disk: those of several receivers */
+    struct exchanges exchanges;    /* (w) */
+    struct log_state log;          /* (w) */
     unsigned durations[MEDIAN_OF]; /* (w) milliseconds */
     unsigned duration_count;
 };
@@ -244,7 +260,7 @@ int row_get(struct lmdb_store *store, MDB_txn *txn, enum table table, struct spa
             struct span *ret_body);
 int row_delete(struct lmdb_store *store, MDB_txn *txn, enum table table, struct span key);
 /* A row of TABLE_MESSAGE, which is counted off. */
-int message_delete(struct lmdb_store *store, MDB_txn *txn, uint64_t sequence);
+int row_remove(struct lmdb_store *store, struct reaper *reaper, MDB_txn *txn, uint64_t number);
 
 /* ---- lmdb_apply.c: operations ---- */
 
@@ -259,35 +275,49 @@ bool batch_must_wait(const struct store_batch *batch);
 void held_forget(struct lmdb_store *store);
 /* Whether any of it must be on disk; not when the receivers of all its messages are done. */
 bool held_writes(const struct lmdb_store *store);
-int held_apply(struct lmdb_store *store, MDB_txn *txn, uint64_t now);
+int held_apply(struct lmdb_store *store, MDB_txn *txn);
 /* Instead of held_apply(), when nothing is written. */
 void held_apply_nothing(struct lmdb_store *store);
 void held_confirm(struct lmdb_store *store, uint64_t now);
 void apply_done(struct lmdb_store *store);
 
-/* ---- lmdb_reap.c: messages that nobody needs any more ---- */
+/* ---- lmdb_reap.c: rows that nobody needs any more ---- */
 
+void reaper_init(struct reaper *reaper, enum table table, const struct lmdb_store_options *options);
 /* Whether it goes at once: the pages around a new one are being written anyway. */
-bool goes_at_once(const struct lmdb_store *store, uint64_t sequence);
+bool goes_at_once(const struct reaper *reaper, uint64_t number);
 /* One stays; so many entries in the log are about it. */
-void dead_add(struct lmdb_store *store, uint64_t sequence, uint32_t logged);
+void reaper_add(struct reaper *reaper, uint64_t number, uint32_t logged);
 /* Whether there are so many that removing them in order is cheap. */
-bool reap_wanted(struct lmdb_store *store);
+bool reap_wanted(struct reaper *reaper);
 /* Says how much is on disk for somebody; of the payload of what nobody needs it knows the average. */
 void reap_note(struct lmdb_store *store);
-int reap_apply(struct lmdb_store *store, MDB_txn *txn);
-void reap_confirm(struct lmdb_store *store);
+int reap_apply(struct lmdb_store *store, struct reaper *reaper, MDB_txn *txn);
+void reap_confirm(struct lmdb_store *store, struct reaper *reaper);
+void reaper_done(struct reaper *reaper);
+
+/* ---- lmdb_retained.c ---- */
+
+void retained_plan(struct lmdb_store *store, const struct store_op *op);
+int retained_apply(struct lmdb_store *store, MDB_txn *txn); /* what is planned */
+void retained_confirm(struct lmdb_store *store, uint64_t now);
+/* Moves what version 1 has written to the table of today. */
+int retained_upgrade(struct lmdb_store *store);
+/* While loading: a row, in their order. */
+void retained_loaded(struct lmdb_store *store, const struct retained_row *row, uint64_t number);
+void retained_store_done(struct retained_store *retained);
 
 /* ---- lmdb_pack.c: pages that are half empty ---- */
 
+void pack_begin(struct pack *pack); /* a transaction */
 /* Adds what a row of so many bytes takes of a page, and its payload. */
-void pack_count(struct lmdb_store *store, struct amount *total, size_t len, uint32_t payload);
-void pack_confirm(struct lmdb_store *store); /* what the transaction has put and deleted */
+void pack_count(const struct pack *pack, struct amount *total, size_t len, uint32_t payload);
+void pack_confirm(struct pack *pack); /* what the transaction has put and deleted */
 /* How many pages there are, as of this transaction. */
-void pack_note(struct lmdb_store *store, MDB_txn *txn);
-bool pack_wanted(struct lmdb_store *store);
+void pack_note(struct lmdb_store *store, struct reaper *reaper, MDB_txn *txn);
+bool pack_wanted(struct lmdb_store *store, struct reaper *reaper);
 /* Goes on with the pass, in a transaction of its own. */
-void pack_slice(struct lmdb_store *store);
+void pack_slice(struct lmdb_store *store, struct reaper *reaper);
 
 /* ---- lmdb_acklog.c: the log, and exchanges ---- */
 
@@ -322,4 +352,3 @@ int lmdb_load(struct store *base, const struct store_loader *loader, void *ctx);
 void *writer_run(void *ctx); /* of the store */
 /* Commits what was submitted after the writer's end, on the thread that frees the store. */
 void writer_finish(struct lmdb_store *store);
-void tombstone_add(struct lmdb_store *store, const uint8_t *hash, uint64_t number, uint64_t since);

@@ -63,8 +63,9 @@ static int check_here(void *ctx)
         return rc;
     rc = walk_check(&walk);
     for (int table = 0; table < TABLES; table++)
-        fprintf(check->out, "%-24s %12lu records %14lu bytes\n", walk_what((enum table)table),
-                (unsigned long)walk.rows[table], (unsigned long)walk.bytes[table]);
+        if (walk.dbi[table])
+            fprintf(check->out, "%-24s %12lu records %14lu bytes\n", walk_what((enum table)table),
+                    (unsigned long)walk.rows[table], (unsigned long)walk.bytes[table]);
     fprintf(check->out, "%-24s %12lu pages   %14lu bytes, %lu pages free\n", "file",
             (unsigned long)walk.pages, (unsigned long)(walk.pages * walk.page_size),
             (unsigned long)walk.free_pages);
@@ -90,10 +91,38 @@ int store_check(const char *path, FILE *out)
 
 /* ---- dump ---- */
 
+struct dump {
+    FILE *out;
+    uint64_t seed;
+    struct retained_index index; /* which row is each topic's */
+};
+
+static bool note_retained(void *ctx, const struct walk_row *row)
+{
+    struct dump *dump = ctx;
+    struct retained_row retained;
+    if (retained_row_decode(row->body, &retained))
+        (void)retained_index_add(&dump->index, dump->seed, &retained, key_number(row->key, 8));
+    return true;
+}
+
+/* Not what was replaced or cleared: the row waits for its removal. */
+static bool is_said(const struct dump *dump, const struct walk_row *row)
+{
+    struct retained_row retained;
+    if (row->table != TABLE_RETAINED || !retained_row_decode(row->body, &retained))
+        return true;
+    return !retained.cleared &&
+           retained_index_has(&dump->index, dump->seed, retained.topic, key_number(row->key, 8));
+}
+
 static bool print_row(void *ctx, const struct walk_row *row)
 {
+    const struct dump *dump = ctx;
+    if (!is_said(dump, row))
+        return true;
     char *line = json_from_row(row);
-    bool good = line && (!*line || fprintf(ctx, "%s\n", line) > 0);
+    bool good = line && (!*line || fprintf(dump->out, "%s\n", line) > 0);
     free(line);
     return good;
 }
@@ -104,9 +133,13 @@ int store_dump(const char *path, FILE *out)
     int rc = open_beside(&walk, path);
     if (rc)
         return complain("%s: %s", path, reason_of(rc));
+    struct dump dump = { .out = out, .seed = walk.meta.seed };
+    rc = walk_table(&walk, TABLE_RETAINED, false, note_retained, &dump);
+    walk.damaged = 0;
     for (int table = 0; table < TABLES && rc == 0; table++)
-        rc = walk_table(&walk, (enum table)table, false, print_row, out);
+        rc = walk_table(&walk, (enum table)table, false, print_row, &dump);
     uint64_t damaged = walk.damaged;
+    retained_index_done(&dump.index);
     walk_close(&walk);
     if (rc == -ECANCELED || fflush(out) != 0 || ferror(out))
         return complain("the output cannot be written");

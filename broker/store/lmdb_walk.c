@@ -67,6 +67,16 @@ static bool log_valid(const struct walk_row *row)
 
 static bool retained_valid(const struct walk_row *row)
 {
+    struct retained_row retained;
+    struct author_record author;
+    uint64_t number = key_number(row->key, 8);
+    return number > 0 && number <= RETAINED_NUMBER && retained_row_decode(row->body, &retained) &&
+           (retained.author.len == 0 || author_record_decode(retained.author, &author)) &&
+           message_record_valid(retained.message);
+}
+
+static bool retained_1_valid(const struct walk_row *row)
+{
     struct span body = row->body;
     uint64_t number;
     return take_u64(&body, &number) && (body.len == 0 || message_record_valid(body));
@@ -83,7 +93,8 @@ static const struct {
     [TABLE_GROUP] = { 4, group_valid, "shared groups" },
     [TABLE_MESSAGE] = { 8, message_row_valid, "messages for sessions" },
     [TABLE_LOG] = { 8, log_valid, "acknowledgements" },
-    [TABLE_RETAINED] = { 16, retained_valid, "retained messages" },
+    [TABLE_RETAINED] = { 8, retained_valid, "retained messages" },
+    [TABLE_RETAINED_1] = { 16, retained_1_valid, "retained messages (old)" },
 };
 
 const char *walk_what(enum table table)

@@ -279,13 +279,13 @@ static void note_duration(struct lmdb_store *store, uint64_t milliseconds)
                  store->options.interval + (4 * median > BEHIND_MIN ? 4 * median : BEHIND_MIN));
 }
 
-static int try_once(struct lmdb_store *store, uint64_t now)
+static int try_once(struct lmdb_store *store)
 {
     MDB_txn *txn;
     int rc = store_error(mdb_txn_begin(store->env, NULL, 0, &txn));
     if (rc)
         return rc;
-    rc = held_apply(store, txn, now);
+    rc = held_apply(store, txn);
     if (rc == 0 && atomic_load(&store->state) != STORE_WRITES)
         rc = meta_write(store, txn); /* an empty transaction would succeed on a full disk */
     if (rc == 0)
@@ -318,7 +318,7 @@ static int commit(struct lmdb_store *store, uint64_t now, bool is_rest)
         return rc;
     if (!is_rest && folder_is_low(store, now))
         return -ENOSPC;
-    while ((rc = try_once(store, now)) == -EOVERFLOW)
+    while ((rc = try_once(store)) == -EOVERFLOW)
         if ((rc = alone_with_file(store, env_grow)))
             break;
     if (rc == -ENOTRECOVERABLE)
@@ -469,6 +469,18 @@ static bool drop_held(struct lmdb_store *store)
     return true;
 }
 
+/* Returns whether there was anything to do. */
+static bool pack_some(struct lmdb_store *store)
+{
+    struct reaper *const all[] = { &store->messages, &store->retained.reaper };
+    for (size_t i = 0; i < sizeof all / sizeof *all; i++)
+        if (pack_wanted(store, all[i])) {
+            pack_slice(store, all[i]);
+            return true;
+        }
+    return false;
+}
+
 static void write_held(struct lmdb_store *store)
 {
     if (store->options.interval && store->held)
@@ -500,8 +512,7 @@ static void write_held(struct lmdb_store *store)
     }
     if (acklog_wants_sweep(store))
         (void)acklog_sweep(store);
-    if (pack_wanted(store))
-        pack_slice(store);
+    (void)pack_some(store);
 }
 
 void *writer_run(void *ctx)
@@ -511,16 +522,15 @@ void *writer_run(void *ctx)
     for (;;) {
         take(store);
         if (store->held || atomic_load(&store->state) != STORE_WRITES ||
-            (reap_wanted(store) && !is_stopping(store))) {
+            ((reap_wanted(&store->messages) || reap_wanted(&store->retained.reaper)) &&
+             !is_stopping(store))) {
             write_held(store);
             if (!is_stopping(store) || atomic_load(&store->state) == STORE_WRITES)
                 continue;
         }
         if (is_stopping(store) && !atomic_load(&store->submitted))
             break;
-        if (!store->held && !is_stopping(store) && pack_wanted(store))
-            pack_slice(store);
-        else if (!store->held && !is_stopping(store))
+        if (!store->held && !is_stopping(store) && !pack_some(store))
             wait_for_work(store);
     }
     note_written(store);

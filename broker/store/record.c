@@ -11,6 +11,8 @@
  *                  | will: a message
  *   topic:         access 1 | filter length 2 | filter
  *   subscription:  1 | options | identifier 4 | filter
+ *   author:        1 | owned (bit 0), named (bit 1), restricted (bit 2) | port 2 | client id length 2
+ *                  | user length 2 | client id | user | topics
  *
  * Each begins with its version and ends exactly where its last part does.
  */
@@ -27,6 +29,7 @@ enum {
     MESSAGE_HEAD = 1 + 1 + 2 + 4 + 4 + 8,
     SESSION_HEAD = 1 + 1 + 2 + 8 + 4 + 8 + 4 + 8,
     SUBSCRIPTION_HEAD = 1 + 1 + 4,
+    AUTHOR_HEAD = 1 + 1 + 2 + 2 + 2,
     NAME_MAX_BYTES = 65535, /* of a topic, a filter, a client identifier */
 };
 
@@ -43,6 +46,7 @@ enum {
     TOPIC_HEAD = 1 + 2,
     TOPIC_ACCESS = 3, /* the highest */
 };
+enum { AUTHOR_OWNED = 1, AUTHOR_NAMED = 2, AUTHOR_RESTRICTED = 4, AUTHOR_FLAGS = 7 };
 
 /* ---- messages ---- */
 
@@ -131,6 +135,19 @@ struct message *message_record_decode(struct span bytes)
     if (!message)
         errno = ENOMEM;
     return message;
+}
+
+bool message_record_topic(struct span bytes, struct span *ret_topic, bool *ret_empty)
+{
+    struct span head;
+    uint16_t topic_len;
+    uint32_t forward_len, payload_len;
+    if (!take_span(&bytes, 2, &head) || !take_u16(&bytes, &topic_len) ||
+        !take_u32(&bytes, &forward_len) || !take_u32(&bytes, &payload_len) ||
+        !take_span(&bytes, 8, &head) || !take_span(&bytes, topic_len, ret_topic))
+        return false;
+    *ret_empty = payload_len == 0;
+    return true;
 }
 
 /* ---- sessions ---- */
@@ -298,4 +315,47 @@ int subscription_record_decode(struct span bytes, struct subscription_record *re
         return -EBADMSG;
     *ret_record = record;
     return 0;
+}
+
+/* ---- authors ---- */
+
+uint8_t *author_record_encode(const struct author_record *record, size_t *ret_len)
+{
+    CHECK(record->client_id.len <= NAME_MAX_BYTES && record->user.len <= NAME_MAX_BYTES);
+    size_t len = AUTHOR_HEAD + record->client_id.len + record->user.len + record->topics.len;
+    uint8_t *bytes = malloc(len), *at = bytes;
+    if (!bytes)
+        return NULL;
+    at = put_u8(at, VERSION);
+    at = put_u8(at, (uint8_t)((record->owned ? AUTHOR_OWNED : 0) |
+                              (record->owned && record->named ? AUTHOR_NAMED : 0) |
+                              (record->owned && record->restricted ? AUTHOR_RESTRICTED : 0)));
+    at = put_u16(at, record->port);
+    at = put_u16(at, (uint16_t)record->client_id.len);
+    at = put_u16(at, (uint16_t)record->user.len);
+    put_span(put_span(put_span(at, record->client_id), record->user), record->topics);
+    *ret_len = len;
+    return bytes;
+}
+
+bool author_record_decode(struct span bytes, struct author_record *ret_record)
+{
+    uint8_t version, flags;
+    uint16_t id_len, user_len;
+    struct author_record record;
+    if (!take_u8(&bytes, &version) || version != VERSION || !take_u8(&bytes, &flags) ||
+        !take_u16(&bytes, &record.port) || !take_u16(&bytes, &id_len) ||
+        !take_u16(&bytes, &user_len) || !take_span(&bytes, id_len, &record.client_id) ||
+        !take_span(&bytes, user_len, &record.user))
+        return false;
+    record.topics = bytes;
+    record.owned = flags & AUTHOR_OWNED;
+    record.named = flags & AUTHOR_NAMED;
+    record.restricted = flags & AUTHOR_RESTRICTED;
+    if ((flags & ~AUTHOR_FLAGS) || (flags && !record.owned) || (user_len && !record.named) ||
+        (bytes.len && !record.restricted) || !mqtt_utf8_valid(record.client_id) ||
+        !mqtt_utf8_valid(record.user) || !topics_valid(record.topics))
+        return false;
+    *ret_record = record;
+    return true;
 }

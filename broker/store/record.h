@@ -58,3 +58,20 @@ uint32_t message_record_payload(struct span bytes);
 bool message_record_valid(struct span bytes);
 /* NULL: damaged, or no memory (errno says which). */
 struct message *message_record_decode(struct span bytes);
+/* Its topic, and whether it has no payload, without looking at anything else. */
+MUST_USE bool message_record_topic(struct span bytes, struct span *ret_topic, bool *ret_empty);
+
+/* Who has published a retained message. */
+struct author_record {
+    struct span client_id;
+    bool owned; /* as in a session record, and what follows */
+    bool named;
+    struct span user;
+    uint16_t port;
+    bool restricted;
+    struct span topics;
+};
+
+/* As those above. */
+uint8_t *author_record_encode(const struct author_record *record, size_t *ret_len);
+MUST_USE bool author_record_decode(struct span bytes, struct author_record *ret_record);

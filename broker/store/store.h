@@ -49,7 +49,8 @@ enum store_op_kind {
     STORE_INBOUND_QOS2,    /* slot, packet_id: received, PUBREL is awaited */
     STORE_INBOUND_RELEASE, /* slot, packet_id */
     STORE_RETAINED,        /* message; number: its place in the feed of all changes, the highest
-                              wins. An empty payload clears the topic. */
+                              wins; record: an author record, or none. An empty payload clears the
+                              topic. */
     STORE_OP_KINDS,
 };
 
@@ -145,7 +146,9 @@ struct store_loader {
     /* Accepted, but crashed before it was routed: route it now. `slot` is its publisher's. */
     bool (*unrouted)(void *ctx, struct message *message, uint32_t slot);
     bool (*outbound)(void *ctx, const struct loaded_outbound *outbound); /* without a message */
-    bool (*retained)(void *ctx, struct message *message, uint64_t number);
+    /* A message without payload says that the topic was cleared, at this place in the feed.
+     * `author`: an author record, empty when nobody knows. */
+    bool (*retained)(void *ctx, struct message *message, uint64_t number, struct span author);
     bool (*end)(void *ctx);
 };
 

@@ -326,9 +326,9 @@ static bool no_outbound(void *ctx, const struct loaded_outbound *outbound)
     return false;
 }
 
-static bool some_retained(void *ctx, struct message *message, uint64_t number)
+static bool some_retained(void *ctx, struct message *message, uint64_t number, struct span author)
 {
-    (void)ctx, (void)message, (void)number;
+    (void)ctx, (void)message, (void)number, (void)author;
     return true;
 }
 

@@ -436,9 +436,9 @@ static void test_store_behind_leaves_publishers_unread_and_nobody_else(void **st
 
 /* ---- what expires ---- */
 
-static bool count_retained(void *ctx, struct message *message, uint64_t number)
+static bool count_retained(void *ctx, struct message *message, uint64_t number, struct span author)
 {
-    (void)number;
+    (void)number, (void)author;
     *(unsigned *)ctx += message->payload_len >
                         0; /* one that was cleared may be known for a while */
     return true;

@@ -903,6 +903,11 @@ RULES = {
         "    if (!id_set_has(session->qos2_ids, publish->id))",
         "    (void)id_set_remove(&session->qos2_ids, publish->id); /* so that there is room for it */\n    if (true)",
         "order.storm_of_takeovers-5"),
+    "who has published a retained message is known after a restart": end_to_end(
+        "broker/restore.c",
+        "    message->author = author_of_record(restore, author);",
+        "    (void)author_of_record, (void)author;",
+        "acl.retained_message_goes_with_its_authors_right_after_a_restart-1"),
     "a retained message is posted under its shard's lock": end_to_end(
         "broker/router.c",
         "    uint32_t hits = offer_to_all(worker, route, &own);\n",
@@ -947,10 +952,25 @@ RULES = {
         "static bool is_wanted(const struct store_op *op)\n{\n    (void)op;\n    return false;",
         "lmdb:sequence", "lmdb:grows"),
     "the highest number of a retained topic wins": unit(
-        "broker/store/lmdb_apply.c",
-        "    if (rc || number > put->op->number)",
-        "    if (rc)",
-        "lmdb:retained"),
+        "broker/store/lmdb_retained.c",
+        "put->left_out = put->left_out || put->before > put->place.number;",
+        "",
+        "lmdb_retained:model"),
+    "it is known for a while that a retained topic was cleared": unit(
+        "broker/store/lmdb_retained.c",
+        "    TOMB_AGE = 10000,",
+        "    TOMB_AGE = 0,",
+        "lmdb_retained:model"),
+    "a retained topic that was cleared is told with its number": unit(
+        "broker/store/lmdb_load.c",
+        "    if (!retained_row_decode(body, &row) ||\n",
+        "    if (!retained_row_decode(body, &row) || row.cleared ||\n",
+        "lmdb_retained:last_number"),
+    "a dump leaves out what was replaced": unit(
+        "broker/store/lmdb_tools.c",
+        "    if (!is_said(dump, row))\n        return true;",
+        "    (void)is_said(dump, row);",
+        "lmdb_retained:dump"),
     "a newer version is refused": unit(
         "broker/store/lmdb_env.c",
         "} else if (rc == 0 && store->meta.version > STORE_VERSION) {\n        rc = -ENOTSUP;",

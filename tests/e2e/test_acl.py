@@ -308,3 +308,22 @@ def test_sessions_keep_their_owner_over_a_restart(how, workers):
                 ann.publish("secret", "x", qos=1)
             bob.ping()
             assert not any(packet.kind == wire.PUBLISH for packet in bob.inbox), bob.inbox
+
+
+@noctule_only
+@cases(workers=(1, 2))
+def test_retained_message_goes_with_its_authors_right_after_a_restart(workers):
+    """Who has published a retained message is stored with it: under rules that no longer let him, nobody gets it."""
+    rules = "user ann\ntopic #\nuser bob\ntopic #\nuser eve\ntopic read #\n"
+    with guarded(rules, workers=workers) as broker:
+        for user in ("ann", "bob"):
+            with connect(broker, user) as client:
+                client.publish(f"from/{user}", "x", qos=1, retain=True)
+        broker.stop()
+        write_rules(rules.replace("user bob\ntopic #", "user bob\ntopic read #"))
+        broker.start()
+        with connect(broker, "eve") as eve:
+            eve.subscribe("from/#")
+            assert [message.topic for message in eve.messages(1)] == ["from/ann"]
+            eve.ping()
+            assert not any(packet.kind == wire.PUBLISH for packet in eve.inbox), eve.inbox

@@ -253,18 +253,21 @@ static void test_store_retained_highest_number_wins(void **state)
     lmdb_open(f);
     assert_non_null(strstr(f->loaded, "retained a=2 number 2\n"));
     assert_non_null(strstr(f->loaded, "retained c=1 number 6\n"));
+    assert_non_null(strstr(f->loaded, "cleared b= number 5\n"));
+    assert_non_null(strstr(f->loaded, "cleared d= number 8\n"));
     assert_null(strstr(f->loaded, "retained b"));
     assert_null(strstr(f->loaded, "retained d"));
-    assert_int_equal(f->lmdb->tomb_count, 2);
+    assert_int_equal(f->lmdb->retained.tomb_count, 2);
 
     lmdb_clock_set(lmdb_clock() + 20000);
     lmdb_add_retained(f, 0, "b", "new", 9); /* the row is not a grave any more */
     lmdb_commit(f, 0);
-    assert_int_equal(f->lmdb->tomb_count, 0);
+    assert_int_equal(f->lmdb->retained.tomb_count, 0);
     lmdb_close(f);
     lmdb_open(f);
     assert_non_null(strstr(f->loaded, "retained b=new number 9\n"));
-    assert_int_equal(f->lmdb->tomb_count, 0);
+    assert_int_equal(f->lmdb->retained.tomb_count,
+                     1); /* the row that says it of d is still there */
 }
 
 static void test_store_of_another_broker_is_refused(void **state)
@@ -354,20 +357,13 @@ static void test_store_grows_its_map(void **state)
     assert_int_equal(f->restored[15]->payload_len, 100000);
 }
 
-/* tests/broker/store/version-1 was written by the first version that stored anything; whatever the
- * version, it must be opened and mean this. */
-static void test_store_of_version_1_is_opened(void **state)
+/* The store becomes a copy of a file that is kept here. */
+static void put_file(const struct lmdb_fixture *f, const char *name)
 {
-    struct lmdb_fixture *f = *state;
     static uint8_t bytes[1 << 20];
-    char path[128];
-    lmdb_close(f);
-    if (sizeof(size_t) != 8 || *(const uint8_t *)&(const uint16_t){ 1 } != 1) {
-        lmdb_open(f);
-        print_message("skipped: LMDB's files are those of a kind of machine\n");
-        skip();
-    }
-    FILE *file = fopen(TEST_DIR "/broker/store/version-1/data.mdb", "rb");
+    char path[512];
+    snprintf(path, sizeof path, "%s/broker/store/%s/data.mdb", TEST_DIR, name);
+    FILE *file = fopen(path, "rb");
     assert_non_null(file);
     size_t len = fread(bytes, 1, sizeof bytes, file);
     fclose(file);
@@ -376,11 +372,36 @@ static void test_store_of_version_1_is_opened(void **state)
     assert_non_null(file);
     assert_int_equal(fwrite(bytes, 1, len, file), len);
     assert_int_equal(fclose(file), 0);
+}
+
+static bool take_line(struct lmdb_fixture *f, const char *line)
+{
+    char *at = strstr(f->loaded, line);
+    if (at)
+        memmove(at, at + strlen(line), strlen(at + strlen(line)) + 1);
+    return at != NULL;
+}
+
+/* Each folder tests/broker/store/version-* was written by that version; every later one must open it,
+ * and it must mean this. */
+static void open_kept(struct lmdb_fixture *f, const char *name, const char *author)
+{
+    char line[64];
+    lmdb_close(f);
+    if (sizeof(size_t) != 8 || *(const uint8_t *)&(const uint16_t){ 1 } != 1) {
+        lmdb_open(f);
+        print_message("skipped: LMDB's files are those of a kind of machine\n");
+        skip();
+    }
+    put_file(f, name);
     for (int again = 0; again < 2; again++) {
         lmdb_open(f);
-        assert_non_null(strstr(f->loaded, "retained r/1=on number 4\n"));
-        assert_non_null(strstr(f->loaded, "retained r/2=\xc0 number 5\n"));
-        *strstr(f->loaded, "retained") = '\0';
+        assert_int_equal(f->lmdb->meta.version, STORE_VERSION);
+        assert_int_equal(f->lmdb->dbi[TABLE_RETAINED_1], 0);
+        assert_true(take_line(f, "retained r/1=on number 4\n"));
+        snprintf(line, sizeof line, "retained r/2=\xc0 number 5%s\n", author);
+        assert_true(take_line(f, line));
+        (void)take_line(f, "cleared r/3= number 6\n");
         assert_string_equal(f->loaded,
                             "group 3 $share/g/b\n"
                             "session 1 meter/ü\n"
@@ -397,6 +418,16 @@ static void test_store_of_version_1_is_opened(void **state)
         if (!again)
             lmdb_close(f);
     }
+}
+
+static void test_store_of_version_1_is_opened(void **state)
+{
+    open_kept(*state, "version-1", "");
+}
+
+static void test_store_of_version_2_is_opened(void **state)
+{
+    open_kept(*state, "version-2", " by meter/ü");
 }
 
 #define WITH_STORE(test) cmocka_unit_test_setup_teardown(test, lmdb_setup, lmdb_teardown)
@@ -421,6 +452,7 @@ int main(void)
         WITH_STORE(test_store_clean_end_is_known),
         WITH_STORE(test_store_grows_its_map),
         WITH_STORE(test_store_of_version_1_is_opened),
+        WITH_STORE(test_store_of_version_2_is_opened),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

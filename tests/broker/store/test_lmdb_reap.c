@@ -100,7 +100,7 @@ static void test_reap_all_are_done(void **state)
     lmdb_close(&world->f);
     lmdb_open(&world->f);
     assert_string_equal(world->f.loaded, "session 1 s\nsession 2 s\n");
-    assert_int_equal(world->f.lmdb->messages, 0);
+    assert_int_equal(world->f.lmdb->messages.rows, 0);
     assert_int_equal(world->f.lmdb->log.live, 0);
 }
 
@@ -111,7 +111,7 @@ static void test_reap_few_stay_in_the_file_and_are_gone(void **state)
     assert_true(rows_in_file(&world->f) > MANY - MANY / 10); /* none of the old ones is removed */
     lmdb_close(&world->f);
     lmdb_open(&world->f);
-    assert_int_equal(world->f.lmdb->messages, MANY - MANY / 10);
+    assert_int_equal(world->f.lmdb->messages.rows, MANY - MANY / 10);
 }
 
 static void test_reap_survivors_survive(void **state)
@@ -126,7 +126,7 @@ static void test_reap_survivors_survive(void **state)
     lmdb_close(&world->f);
     lmdb_open(&world->f);
     assert_int_equal(loaded(&world->f), MANY / 400);
-    assert_int_equal(world->f.lmdb->messages, MANY / 400);
+    assert_int_equal(world->f.lmdb->messages.rows, MANY / 400);
     assert_true(world->f.lmdb->log.entries < 100000);
 }
 

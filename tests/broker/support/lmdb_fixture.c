@@ -198,10 +198,16 @@ static bool on_outbound(void *ctx, const struct loaded_outbound *outbound)
     return true;
 }
 
-static bool on_retained(void *ctx, struct message *message, uint64_t number)
+static bool on_retained(void *ctx, struct message *message, uint64_t number, struct span author)
 {
-    note_message(ctx, "retained", message);
-    note(ctx, " number %lu\n", (unsigned long)number);
+    struct author_record record;
+    note_message(ctx, message->payload_len ? "retained" : "cleared", message);
+    note(ctx, " number %lu", (unsigned long)number);
+    if (author.len) {
+        assert_true(author_record_decode(author, &record));
+        note(ctx, " by %.*s", (int)record.client_id.len, (const char *)record.client_id.data);
+    }
+    note(ctx, "\n");
     return true;
 }
 

@@ -549,7 +549,7 @@ int model_load(struct model *model, struct store *store, const struct store_load
         const struct row *row = &model->retained.at[i];
         struct message *message = message_record_decode(span_of(row->bytes, row->len));
         assert_non_null(message);
-        taken = loader->retained(ctx, message, row->number);
+        taken = loader->retained(ctx, message, row->number, (struct span){ 0 });
         message_unref(message);
     }
     return taken && loader->end(ctx) ? 0 : -ENOMEM;
