@@ -300,7 +300,7 @@ const struct option option_table[] = {
 { .key = "max_topic_levels", .type = OPT_COUNT, GLOBAL(max_topic_levels),
   .min = 1, .max = 200, .preset = "200", .live = true,
   .help = "Levels of a topic; a message to one with more is acknowledged with reason code 0x90 and "
-          "goes to nobody, a subscription is refused with 0x8F." },
+          "goes to nobody, a subscription is refused with 0x8F. More than 200 end the connection." },
 { .key = "max_retained_messages", .type = OPT_COUNT, GLOBAL(max_retained_messages),
   .max = 4294967295, .preset = "0", .no_limit = true, .live = true,
   .help = "Retained messages of all clients; one more, on a topic that has none, is acknowledged "

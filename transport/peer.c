@@ -549,6 +549,7 @@ static int on_message(struct peer *peer, const void *bytes, size_t len)
     if (!peer->shut) {
         peer->why = "sent a text frame";
         peer->shut = true;
+        end_conn(peer); /* whether or not it answers the close */
         lws_close_reason(peer->wsi, LWS_CLOSE_STATUS_UNACCEPTABLE_OPCODE, NULL, 0);
     }
     return -1;

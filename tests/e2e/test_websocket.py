@@ -46,6 +46,17 @@ def test_text_frame_closes_connection():
             assert not packets, f"the text was answered: {packets}"
 
 
+def test_text_frame_ends_the_client_at_once():
+    """Its will does not wait until the close is answered, for which the library gives it five seconds."""
+    with Broker("tcp", "ws") as broker:
+        with wire.connected(broker.tcp, "watcher") as watcher:
+            watcher.subscribe("will")
+            client = wire.connected(broker.ws, "talker", will=wire.Will("will", "gone"))
+            client.stream.send_frame(TEXT, b"x")
+            assert watcher.message(3).payload == b"gone"
+            client.close()
+
+
 def test_packet_split_over_fragments():
     """[MQTT5-6.0.0-2] [MQTT311-6.0.0-2]: a packet may be spread over frames and fragments."""
     with Broker("ws") as broker:
