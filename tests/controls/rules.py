@@ -645,22 +645,22 @@ RULES = {
         "broker/conn_in.c",
         "    *ret_wait = route.wait;",
         "    *ret_wait = 0;",
-        "store_seam", "restore:qos1", "crash"),
+        "store_seam", "restore:qos1", "crash", "crash_points"),
     "PUBREC waits for the commit of the message": unit(
         "broker/conn_in.c",
         "MQTT_PUBREC, publish.id, reason, wait);",
         "MQTT_PUBREC, publish.id, reason, publish.qos == 2 ? 0 : wait);",
-        "store_seam", "restore:qos2", "crash"),
+        "store_seam", "restore:qos2", "crash", "crash_points"),
     "PUBCOMP waits until the identifier is out of the store": unit(
         "broker/conn_in.c",
         "    conn_reply_ack(conn, MQTT_PUBCOMP, ack.id, reason, wait);",
         "    conn_reply_ack(conn, MQTT_PUBCOMP, ack.id, reason, 0);",
-        "store_seam", "restore:pubcomp", "crash"),
+        "store_seam", "restore:pubcomp", "crash", "crash_points"),
     "a PUBLISH of QoS 2 waits until its identifier is durable": unit(
         "broker/conn_out.c",
         "    entry->wait = (uint32_t)durable_outbound(worker, session, entry, id);",
         "    (void)durable_outbound(worker, session, entry, id);",
-        "restore:identifier", "crash"),
+        "restore:identifier", "crash", "crash_points"),
     "an identifier that the store did not take is stored before it is used": unit(
         "broker/conn_out.c",
         "    if (entry->again)\n",
@@ -685,7 +685,7 @@ RULES = {
         "broker/conn_in.c",
         "    conn_reply_ack(conn, MQTT_PUBREL, id, MQTT_SUCCESS, wait);",
         "    conn_reply_ack(conn, MQTT_PUBREL, id, MQTT_SUCCESS, 0);",
-        "store_seam", "restore:pubrec", "crash"),
+        "store_seam", "restore:pubrec", "crash", "crash_points"),
     "CONNACK waits for the session": unit(
         "broker/conn_connect.c",
         "    uint64_t wait = store_connect(conn, session);",
