@@ -29,7 +29,8 @@ enum {
     EVIDENCE_MIN = 64,  /* messages before it is known how quick receivers are */
     EVIDENCE_MAX = 4096,
     MOMENT = 200000, /* nanoseconds */
-    MOMENTS = 5,     /* for messages whose receivers are quick */
+    MOMENTS = 5,     /* for messages whose receivers are quick, for each millisecond of a commit */
+    MOMENTS_MAX = 100,
     FEW_BYTES = 16384,
     WRITTEN_EVERY = 1000, /* milliseconds between looks at what was written */
 };
@@ -437,16 +438,21 @@ static bool receivers_are_quick(struct lmdb_store *store)
 }
 
 /*
- * A moment for acknowledgements that are on their way: what they arrive for is not written, and when
- * that is all of it there is no commit. It is shorter than a commit takes, and only for those who
- * have used it so far. Few messages wake it up at once; many are looked at a few times.
+ * Some moments for acknowledgements that are on their way: what they arrive for is not written, and
+ * when that is all of it there is no commit. It is no longer than a commit takes, and only for those
+ * who have used it so far. Few messages wake it up at once; many are looked at a few times.
  */
 static void wait_for_receivers(struct lmdb_store *store)
 {
     const struct timespec moment = { .tv_nsec = MOMENT };
     if (!receivers_are_quick(store))
         return;
-    for (int i = 0; i < MOMENTS && held_writes(store) && !is_stopping(store); i++) {
+    uint64_t median = atomic_load(&store->median), most = MOMENTS * (median > 1 ? median : 1);
+    if (most > MOMENTS_MAX)
+        most = MOMENTS_MAX;
+    for (uint64_t i = 0; i < most && held_writes(store) && !is_stopping(store) &&
+                         atomic_load(&store->waiting) < STORE_EAGER;
+         i++) {
         bool few = atomic_load(&store->waiting) < FEW_BYTES;
         uint32_t seen = atomic_load(&store->signal);
         atomic_store(&store->sleep, few ? SLEEP_UNTIL_ANY : SLEEP_NOT);

@@ -11,6 +11,7 @@ import statistics
 import subprocess
 import time
 
+from backlog import backlog
 from sections import table
 
 LIMITS = "max_queued_messages 0\nmax_queued_bytes 0\nsys_interval 1\n"
@@ -140,4 +141,5 @@ def store(bench, all_brokers):
             "is on disk; mosquitto saves every 30 minutes and at its end, so its figures have no disk in them. *Spared* messages were "
             "acknowledged by all their receivers before the commit and never touched the disk.", "",
             *table(head, [row(results, brokers, label) for label, _, _ in LOADS]),
-            f"Killed with 200,000 queued messages, it serves again after {start_again(bench, brokers[0]):.2f} s.", ""]
+            f"Killed with 200,000 queued messages, it serves again after {start_again(bench, brokers[0]):.2f} s.", "",
+            *(backlog(bench, brokers[0]) if bench.options.queued else [])]
