@@ -174,7 +174,7 @@ struct subscription *session_subscription(struct session *session, struct span f
 /* Room for one more, and for its text; what is there stays as it is without memory. */
 static bool reserve(struct subscriptions *all, uint32_t count, uint32_t text)
 {
-    if (count == all->room) {
+    if (!all->at || count == all->room) {
         uint32_t room = count + (count < 8 ? 1 : count / 4);
         struct subscription *grown = realloc(all->at, room * sizeof *grown);
         if (!grown)
@@ -182,7 +182,7 @@ static bool reserve(struct subscriptions *all, uint32_t count, uint32_t text)
         all->at = grown;
         all->room = room;
     }
-    if (text <= all->text_room - all->text_len)
+    if (all->text && text <= all->text_room - all->text_len)
         return true;
     uint64_t room = (uint64_t)all->text_len + text + all->text_len / 8;
     uint8_t *grown = room <= UINT32_MAX ? realloc(all->text, room) : NULL;
