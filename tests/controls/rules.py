@@ -538,6 +538,12 @@ RULES = {
         "        (void)0;\n    handshakes_begin(&listener->handshakes);",
         "strangers.who_is_refused_by_his_address_takes_no_handshake_from_the_budget"),
 
+    "the watchdog wants an answer of every worker": end_to_end(
+        "transport/supervisor.c",
+        "            *ret_hanging = i;\n            return false;",
+        "            *ret_hanging = i;\n            return true;",
+        "service.gives_no_sign_of_life_while_a_worker_hangs"),
+
     # ---- memory_limit -----------------------------------------------------------------------------
     "queues stop growing when memory is scarce": unit(
         "broker/worker.c",

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: MIT
 """The broker under a service manager: what it says and when, and the unit file that is shipped."""
 
+import contextlib
+import ctypes
 import os
 import re
 import signal
@@ -57,6 +59,54 @@ def test_gives_signs_of_life_for_all_workers():
         manager.wait_for("READY=1")
         for _ in range(5):
             manager.wait_for("WATCHDOG=1")
+
+
+class Frozen:
+    """A thread of the broker that does not go on, as one that hangs; the others do."""
+
+    SEIZE, INTERRUPT, DETACH = 0x4206, 0x4207, 17
+
+    def __init__(self, pid, name):
+        tasks = f"/proc/{pid}/task"
+        self.thread = next(int(task) for task in os.listdir(tasks)
+                           if open(f"{tasks}/{task}/comm", encoding="ascii").read().strip() == name)
+
+    def ask(self, what):
+        libc = ctypes.CDLL(None, use_errno=True)
+        if libc.ptrace(what, self.thread, None, None) != 0:
+            raise harness.Skip(f"ptrace: {os.strerror(ctypes.get_errno())}")
+
+    def wait(self):
+        os.waitpid(self.thread, 0x40000000)  # __WALL: until it has stopped
+
+    def __enter__(self):
+        self.ask(self.SEIZE)
+        self.ask(self.INTERRUPT)
+        self.wait()
+        return self
+
+    def __exit__(self, *_):
+        self.ask(self.DETACH)
+
+
+@noctule_only
+def test_gives_no_sign_of_life_while_a_worker_hangs():
+    if harness.SANITIZED:
+        raise harness.Skip("a sanitizer's threads are traced by itself")
+    manager = Manager()
+    with Broker("tcp", workers=3, environment=manager.environment(WATCHDOG_USEC="300000")) as broker:
+        manager.wait_for("READY=1")
+        with Frozen(broker.process.pid, "noctule-2"):
+            broker.wait_log("Worker 2 does not answer")
+            manager.socket.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                while manager.next():  # those of before
+                    pass
+            manager.socket.settimeout(1.5)  # five periods of the watchdog
+            with contextlib.suppress(TimeoutError):
+                raise AssertionError(f"a sign of life of a broker that hangs: {manager.next()}")
+            manager.socket.settimeout(10 * harness.PATIENCE)
+        manager.wait_for("WATCHDOG=1")
 
 
 @noctule_only
