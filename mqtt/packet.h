@@ -155,7 +155,8 @@ enum mqtt_reason mqtt_decode_next_publish(uint8_t flags, struct span body, uint8
 /* The packet identifier of an acknowledgement that is nothing more, as most are; 0: decode it. */
 static inline uint16_t mqtt_short_ack(struct span body)
 {
-    return body.len == 2 ? (uint16_t)(body.data[0] << 8 | body.data[1]) : 0;
+    unsigned id = body.len == 2 ? (unsigned)body.data[0] << 8 | body.data[1] : 0;
+    return (uint16_t)id;
 }
 enum mqtt_reason mqtt_decode_ack(enum mqtt_type type, struct span body, uint8_t version,
                                  struct mqtt_ack *ret);
