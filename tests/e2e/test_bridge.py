@@ -56,11 +56,13 @@ class Bridged:
 
 
 def all_of(client):
-    """What it gets until the message that ends it."""
+    """What it gets until the message that ends it. What is retained while its subscription is still being
+    looked up may come as a retained message, too."""
     got = []
     while not got or got[-1][0] != "end":
         message = client.message()
-        got.append((message.topic, message.qos, message.retain))
+        if not message.retain:
+            got.append((message.topic, message.qos, message.retain))
     return sorted(got[:-1])
 
 
