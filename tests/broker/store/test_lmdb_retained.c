@@ -195,7 +195,7 @@ static void test_retained_upgrade_that_was_cut_short_is_done_again(void **state)
     lmdb_add_retained(f, 0, "a", "1", 1);
     lmdb_commit(f, 0);
     lmdb_close(f);
-    assert_int_equal(lmdb_store_open(&f->options, &f->store), 0);
+    lmdb_open_unread(f);
     assert_int_equal(mdb_txn_begin(f->lmdb->env, NULL, 0, &txn), 0);
     assert_int_equal(mdb_dbi_open(txn, table_name(TABLE_RETAINED_1), MDB_CREATE,
                                   &f->lmdb->dbi[TABLE_RETAINED_1]),

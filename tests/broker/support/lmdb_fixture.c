@@ -229,10 +229,15 @@ static const struct store_loader loader = {
     .end = on_end,
 };
 
-void lmdb_open(struct lmdb_fixture *f)
+void lmdb_open_unread(struct lmdb_fixture *f)
 {
     assert_int_equal(lmdb_store_open(&f->options, &f->store), 0);
     f->lmdb = (struct lmdb_store *)(void *)((char *)f->store - offsetof(struct lmdb_store, store));
+}
+
+void lmdb_open(struct lmdb_fixture *f)
+{
+    lmdb_open_unread(f);
     f->loaded[0] = '\0';
     memset(f->position, 0, sizeof f->position);
     assert_int_equal(f->store->ops->load(f->store, &loader, f), 0);

@@ -28,6 +28,8 @@ void lmdb_fixture_done(struct lmdb_fixture *f);
 /* For cmocka: *state becomes a fixture whose store is open / is freed. */
 int lmdb_setup(void **state);
 int lmdb_teardown(void **state);
+/* Opens it, and no more. */
+void lmdb_open_unread(struct lmdb_fixture *f);
 /* Opens it, loads it into f->loaded, starts the writer. */
 void lmdb_open(struct lmdb_fixture *f);
 void lmdb_close(struct lmdb_fixture *f);
