@@ -49,7 +49,7 @@ void brake_forget_far(struct worker *worker);
 /* The connection is closed: drops what it has sent. */
 void brake_drop(struct conn *conn);
 
-enum { BRAKE_POSTED_MAX = 128 }; /* mails that are handed over in mid-turn */
+enum { BRAKE_POSTED_MAX = 128 }; /* messages whose mails are handed over in mid-turn */
 void brake_hand_over(struct worker *worker);
 
 /* Whether what was fed has pressed a receiver, or made another worker's mailbox crowded. */

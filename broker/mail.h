@@ -55,6 +55,13 @@ struct deliveries { /* the same of deliveries */
     size_t count, room;
 };
 
+/* Whether both bring the same message, so that no session gets more from the two than from one. */
+static inline bool mail_goes_with(const struct mail *mail, const struct mail *before)
+{
+    return mail->kind == MAIL_DELIVERY && before->kind == MAIL_DELIVERY &&
+           mail->delivery.message == before->delivery.message;
+}
+
 /* Both abort without memory: the sizes are bounded by what one turn can take in. */
 void mails_add(struct mails *mails, const struct mail *mail);
 /* Empties the array; what a burst has made large is given back. */
@@ -62,9 +69,10 @@ void mails_clear(struct mails *mails);
 void deliveries_add(struct deliveries *deliveries, const struct delivery *delivery);
 
 struct mailbox {
-    pthread_mutex_t lock; /* rank 4: mailbox */
-    struct mails mails;   /* (L) */
-    atomic_size_t count;  /* (a) mails in it, as of the last change */
-    atomic_bool awaited;  /* (a) other workers wait for it to become emptier */
-    atomic_bool armed;    /* (a) the owner has been woken up and has not come yet */
+    pthread_mutex_t lock;   /* rank 4: mailbox */
+    struct mails mails;     /* (L) */
+    atomic_size_t count;    /* (a) mails in it, as of the last change */
+    atomic_size_t messages; /* (a) the same of messages: one to many sessions counts once */
+    atomic_bool awaited;    /* (a) other workers wait for it to become emptier */
+    atomic_bool armed;      /* (a) the owner has been woken up and has not come yet */
 };

@@ -30,7 +30,7 @@ enum {
     ENTRY_OVERHEAD = 64,   /* bytes of memory of a queued message beside its own */
     MAILBOX_FULL = 65536,  /* mails at which those who post leave their publishers unread */
     MAILBOX_EMPTY = 8192,  /* and at which they go on */
-    MAILBOX_CROWDED = 256, /* at which the rest of what they have sent is put aside, brake.h */
+    MAILBOX_CROWDED = 256, /* messages at which the rest of what they send is put aside, brake.h */
 };
 
 static void sent_timer(struct timer *timer, uint64_t now)
@@ -165,10 +165,14 @@ void worker_wake(struct worker *worker)
 
 void worker_post_now(struct worker *target, const struct mail *mail, size_t count)
 {
+    size_t messages = 0;
     lock_take(&target->mailbox.lock, RANK_MAILBOX);
-    for (size_t i = 0; i < count; i++)
+    for (size_t i = 0; i < count; i++) {
         mails_add(&target->mailbox.mails, &mail[i]);
+        messages += i == 0 || !mail_goes_with(&mail[i], &mail[i - 1]);
+    }
     atomic_store(&target->mailbox.count, target->mailbox.mails.count);
+    atomic_fetch_add(&target->mailbox.messages, messages);
     lock_drop(&target->mailbox.lock, RANK_MAILBOX);
     worker_wake(target);
 }
@@ -188,21 +192,29 @@ void worker_flush_outboxes(struct worker *worker)
     }
 }
 
-/* Whether a mailbox has so many; then its owner wakes everybody up when it has taken it in. */
-static bool has_mail(struct worker *target, size_t many)
+/* Whether a mailbox has so many, mails or messages; then its owner wakes everybody up when it has taken
+ * it in. */
+static bool has_mail(struct mailbox *mailbox, const atomic_size_t *count, size_t many)
 {
-    if (atomic_load(&target->mailbox.count) < many)
+    if (atomic_load(count) < many)
         return false;
-    atomic_store(&target->mailbox.awaited,
-                 true); /* and look again: it may just have been emptied */
-    return atomic_load(&target->mailbox.count) >= many;
+    atomic_store(&mailbox->awaited, true); /* and look again: it may just have been emptied */
+    return atomic_load(count) >= many;
+}
+
+/* What has to be kept short is what a session gets at once, so messages count: one to fifty sessions
+ * of a worker is fifty mails, and their sockets would be written to for every five messages. */
+static bool is_crowded(struct mailbox *mailbox)
+{
+    return has_mail(mailbox, &mailbox->messages, MAILBOX_CROWDED) ||
+           has_mail(mailbox, &mailbox->count, MAILBOX_FULL);
 }
 
 bool worker_mail_waits(const struct worker *worker)
 {
     struct broker *broker = worker->broker;
     for (unsigned i = 0; i < broker->worker_count; i++)
-        if (i != worker->index && has_mail(broker->workers[i], MAILBOX_CROWDED))
+        if (i != worker->index && is_crowded(&broker->workers[i]->mailbox))
             return true;
     return false;
 }
@@ -218,9 +230,11 @@ static void watch_congestion(struct worker *worker, uint64_t now)
     }
     if (!worker->congested)
         return;
-    for (unsigned i = 0; i < broker->worker_count; i++)
-        if (i != worker->index && has_mail(broker->workers[i], MAILBOX_EMPTY))
+    for (unsigned i = 0; i < broker->worker_count; i++) {
+        struct mailbox *mailbox = &broker->workers[i]->mailbox;
+        if (i != worker->index && has_mail(mailbox, &mailbox->count, MAILBOX_EMPTY))
             return;
+    }
     worker->congested = false;
     for (struct list *node = worker->conns.next; node != &worker->conns; node = node->next)
         conn_watch_backlog(CONTAINER_OF(node, struct conn, worker_node), now);
@@ -377,8 +391,10 @@ static mail_fn *const handlers[MAIL_KINDS] = {
 void worker_post(struct worker *worker, struct worker *target, const struct mail *mail)
 {
     if (target != worker) {
-        worker->posted++;
-        mails_add(&worker->outboxes[target->index], mail);
+        struct mails *outbox = &worker->outboxes[target->index];
+        worker->posted += outbox->count == 0 ||
+                          !mail_goes_with(mail, &outbox->at[outbox->count - 1]);
+        mails_add(outbox, mail);
         return;
     }
     struct mail own = *mail;
@@ -394,6 +410,7 @@ void worker_take_in(struct worker *worker)
         mails_add(&worker->inbox, &mailbox->mails.at[i]);
     mails_clear(&mailbox->mails);
     atomic_store(&mailbox->count, 0);
+    atomic_store(&mailbox->messages, 0);
     lock_drop(&mailbox->lock, RANK_MAILBOX);
     if (!atomic_load(&mailbox->awaited))
         return;

@@ -64,7 +64,7 @@ struct worker {
     struct session *pressed;  /* (o) by what is being fed */
     bool pressed_far;         /* (o) and another worker owns it */
     struct list pressed_here; /* (o) sessions with `pressed` set */
-    size_t posted;            /* (o) mails in the outboxes */
+    size_t posted;            /* (o) messages in the outboxes, each once a worker */
     bool mail_waits;          /* (o) another's mailbox was crowded in mid-turn */
     struct timer brake_timer; /* (o) */
     struct list conns;        /* (o) all connections, conn.worker_node */

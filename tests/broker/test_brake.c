@@ -211,6 +211,36 @@ static void test_brake_waits_for_mail_to_be_taken_in(void **state)
     tear_down(&f);
 }
 
+/* What many get is many mails, and yet one message in the queue of each. */
+static void test_brake_counts_what_many_get_once(void **state)
+{
+    enum { OTHERS = 50, FEW = 200 }; /* more than are handed over at once, less than a crowd */
+    static uint8_t bytes[FEW * 7];
+    (void)state;
+    struct fixture f = { 0 };
+    static struct peer others[OTHERS];
+    set_up_with(&f, 2, ROOMY);
+    for (unsigned i = 0; i < OTHERS; i++) {
+        char id[16];
+        snprintf(id, sizeof id, "other %u", i);
+        others[i] = (struct peer){ 0 };
+        peer_connect(&others[i], &f.world, id, &(struct connect_options){ 0 });
+        peer_subscribe(&others[i], "t", 0, 0);
+    }
+    for (unsigned i = 0; i < FEW; i++)
+        memcpy(bytes + (size_t)i * 7, "\x30\x05\0\1t\0x", 7);
+    peer_feed(&f.publisher, span_of(bytes, sizeof bytes));
+    (void)world_turn(&f.world, 1); /* nobody runs worker 0 */
+    assert_false(f.publisher.conn->paused);
+    assert_int_equal(f.world.broker->workers[0]->mailbox.mails.count, FEW * (OTHERS + 1));
+    world_run(&f.world);
+    for (unsigned i = 0; i < OTHERS; i++) {
+        assert_int_equal(others[i].count, FEW);
+        peer_done(&others[i]);
+    }
+    tear_down(&f);
+}
+
 static void test_brake_on_another_worker_ends_with_the_subscribers_session(void **state)
 {
     (void)state;
@@ -266,6 +296,7 @@ int main(void)
         cmocka_unit_test(test_brake_ends_with_the_publishers_connection),
         cmocka_unit_test(test_brake_reaches_publishers_on_another_worker),
         cmocka_unit_test(test_brake_waits_for_mail_to_be_taken_in),
+        cmocka_unit_test(test_brake_counts_what_many_get_once),
         cmocka_unit_test(test_brake_on_another_worker_ends_with_the_subscribers_session),
         cmocka_unit_test(test_brake_lets_a_client_go_on_that_floods_itself),
         cmocka_unit_test(test_brake_is_not_for_qos_0),

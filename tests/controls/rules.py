@@ -781,6 +781,16 @@ RULES = {
         "            hold(conn, rest, now);\n",
         "            (void)hold;\n",
         "connect"),
+    "a message to many is one that a mailbox is crowded with": unit(
+        "broker/worker.c",
+        "        messages += i == 0 || !mail_goes_with(&mail[i], &mail[i - 1]);",
+        "        messages++;",
+        "brake:many_get_once"),
+    "a mailbox is crowded with many messages": unit(
+        "broker/worker.c",
+        "return has_mail(mailbox, &mailbox->messages, MAILBOX_CROWDED) ||",
+        "return",
+        "brake:mail_to_be_taken_in"),
     "full mailboxes stop publishers": unit(
         "broker/worker.c",
         "            worker->congested = true;",
