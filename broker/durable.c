@@ -166,8 +166,10 @@ void durable_unrouted(struct worker *worker, const struct session *session, uint
 
 uint64_t durable_message(struct worker *worker, struct message *message, bool unrouted)
 {
-    return worker_store(worker, &(struct store_op){ .kind = unrouted ? STORE_ROUTED : STORE_MESSAGE,
-                                                    .message = message_ref(message) });
+    *worker_store_room(worker, unrouted ? 0 : message_size(message)) = (struct store_op){
+        .kind = unrouted ? STORE_ROUTED : STORE_MESSAGE, .message = message_ref(message)
+    };
+    return worker_store_awaits(worker);
 }
 
 struct delivery durable_delivery(struct message *message, const struct receiver *receiver)
@@ -242,9 +244,9 @@ void durable_record_done(struct worker *worker, uint32_t slot, struct delivery *
     if (delivery->flags & DELIVERY_SHARED)
         slot = group_member_slot(delivery->member);
     delivery->flags &= (uint8_t)~DELIVERY_STORED;
-    worker_store_late(worker, &(struct store_op){ .kind = STORE_DONE,
-                                                  .slot = slot,
-                                                  .message = message_ref(delivery->message) });
+    *worker_store_room(worker, 0) = (struct store_op){ .kind = STORE_DONE,
+                                                       .slot = slot,
+                                                       .message = message_ref(delivery->message) };
 }
 
 void durable_done_number(struct worker *worker, uint32_t slot, uint64_t sequence)

@@ -527,17 +527,11 @@ static size_t cost_of(const struct store_op *op)
         [STORE_UNROUTED] = true,
         [STORE_RETAINED] = true,
     };
-    return sizeof *op + op->record_len + (writes_message[op->kind] ? message_size(op->message) : 0);
+    return op->record_len + (writes_message[op->kind] ? message_size(op->message) : 0);
 }
 
-/* Returns the batch, NULL when nothing is kept. */
-static struct store_batch *record(struct worker *worker, const struct store_op *op)
+struct store_op *worker_store_room(struct worker *worker, size_t bytes)
 {
-    if (!worker->broker->store->keeps) {
-        message_unref(op->message);
-        free(op->record);
-        return NULL;
-    }
     if (!worker->batch) {
         worker->batch = must_have(calloc(1, sizeof *worker->batch));
         worker->batch->position = worker->submitted + 1;
@@ -548,19 +542,34 @@ static struct store_batch *record(struct worker *worker, const struct store_op *
         batch->room = batch->room ? batch->room * 2 : worker->batch_room;
         batch->ops = must_have(realloc(batch->ops, batch->room * sizeof *batch->ops));
     }
-    batch->ops[batch->count++] = *op;
-    batch->bytes += cost_of(op);
-    return batch;
+    batch->bytes += sizeof *batch->ops + bytes;
+    return &batch->ops[batch->count++];
 }
 
-uint64_t worker_store(struct worker *worker, const struct store_op *op)
+static bool record(struct worker *worker, const struct store_op *op)
 {
-    struct store_batch *batch = record(worker, op);
-    if (!batch || worker->broker->store->late)
+    if (!worker->broker->store->keeps) {
+        message_unref(op->message);
+        free(op->record);
+        return false;
+    }
+    *worker_store_room(worker, cost_of(op)) = *op;
+    return true;
+}
+
+uint64_t worker_store_awaits(struct worker *worker)
+{
+    struct store_batch *batch = worker->batch;
+    if (worker->broker->store->late)
         return 0;
     batch->late = false;
     worker->awaited = batch->position;
     return batch->position;
+}
+
+uint64_t worker_store(struct worker *worker, const struct store_op *op)
+{
+    return record(worker, op) ? worker_store_awaits(worker) : 0;
 }
 
 void worker_store_late(struct worker *worker, const struct store_op *op)

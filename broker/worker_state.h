@@ -142,6 +142,12 @@ void worker_abandon_store(struct worker *worker);
 uint64_t worker_store(struct worker *worker, const struct store_op *op);
 /* The same for what nobody waits for and what may be lost in a crash. */
 void worker_store_late(struct worker *worker, const struct store_op *op);
+/* For what is recorded for every message, with a store that keeps: room for an operation, which the
+ * caller writes where it stays (a copy of what has just been written in small pieces waits for each
+ * of them), and that somebody waits for it, as worker_store() returns it. `bytes`: of a message that
+ * it writes. */
+struct store_op *worker_store_room(struct worker *worker, size_t bytes);
+uint64_t worker_store_awaits(struct worker *worker);
 /* Gives the batch to the store: at the end of a turn, and before mail leaves. */
 void worker_submit(struct worker *worker);
 /* The position of which a delivery remembers the low bits (struct inflight_entry). */

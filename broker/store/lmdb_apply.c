@@ -468,11 +468,12 @@ bool held_writes(const struct lmdb_store *store)
          exchange = exchange->next_dirty)
         if (exchange->state || exchange->on_disk)
             return true;
-    for (const struct store_batch *batch = store->held; batch; batch = batch->next)
-        for (size_t i = 0; i < batch->count; i++)
-            if (kinds[batch->ops[i].kind].writes &&
-                kinds[batch->ops[i].kind].writes(&batch->ops[i]))
+    for (struct store_batch *batch = store->held; batch; batch = batch->next)
+        for (; batch->spared < batch->count; batch->spared++) {
+            const struct store_op *op = &batch->ops[batch->spared];
+            if (kinds[op->kind].writes && kinds[op->kind].writes(op))
                 return true;
+        }
     return false;
 }
 

@@ -213,6 +213,7 @@ static size_t compact(struct store_batch *batch)
         batch->ops[count++] = batch->ops[i];
     }
     batch->count = count;
+    batch->spared = 0;
     return bytes < batch->bytes ? bytes : batch->bytes;
 }
 

@@ -76,6 +76,7 @@ struct store_batch {
     struct store_batch *next;
     unsigned worker;
     bool told;
+    size_t spared;     /* operations at its beginning that need not be written; they stay so */
     bool acknowledged; /* nobody waits for it any more, so it must not fail */
 };
 
