@@ -709,8 +709,8 @@ RULES = {
         "restore:batch"),
     "a delivery that has ended is done for the store": unit(
         "broker/durable.c",
-        "    worker_store_late(worker, &(struct store_op){ .kind = STORE_DONE,",
-        "    if (0)\n        worker_store_late(worker, &(struct store_op){ .kind = STORE_DONE,",
+        "    *worker_store_room(worker, 0) = (struct store_op){ .kind = STORE_DONE,",
+        "    if (0)\n        *worker_store_room(worker, 0) = (struct store_op){ .kind = STORE_DONE,",
         "restore:qos1", "crash"),
     "the receivers of a message are recorded": unit(
         "broker/router.c",
