@@ -198,6 +198,36 @@ def test_connect_takes_too_long(kind, sends):
                         "client -, user -")
 
 
+@noctule_only
+@harness.limit(120)
+def test_byte_after_byte_extends_no_deadline():
+    """A CONNECT, and the headers of a WebSocket, that come a letter at a time: without TLS and in it."""
+    connect = wire.connect_packet("x" * 60000)
+    headers = b"GET / HTTP/1.1\r\nUpgrade: websocket\r\nX-Long: " + b"x" * 3000
+    with Broker(*KINDS, workers=2) as broker:
+        says = {}
+        for address in broker.addresses:
+            plain = harness.Address("tls" if address.secure else "tcp", address.host, address.port)
+            says[wire.open_stream(plain)] = headers if address.websocket else connect
+        begun, at = time.monotonic(), 0
+        while says:
+            for stream, text in list(says.items()):
+                stream.settimeout(0.05)
+                try:
+                    stream.sendall(text[at:at + 1])
+                    ended = not stream.recv(1)
+                except TimeoutError:
+                    ended = False
+                except OSError:
+                    ended = True
+                if ended:
+                    stream.close()
+                    del says[stream]
+            at += 1
+            assert time.monotonic() - begun < 20 * harness.PATIENCE, f"{len(says)} are still there"
+        assert at < 3000, "it was waited for all that they said"
+
+
 def passwords():
     path = os.path.join(harness.TEST_DIR, "passwords")
     run(harness.NOCTULE, "passwd", "-c", "-b", path, "ann", "secret")
