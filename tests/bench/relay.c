@@ -37,6 +37,8 @@ static uint8_t scratch[SCRATCH];
 
 static void append(uint8_t **buf, size_t *len, size_t *room, const void *data, size_t more)
 {
+    if (!more) /* there may be no buffer yet */
+        return;
     while (*len + more > *room) {
         *room = *room ? *room * 2 : 4096;
         if (!(*buf = realloc(*buf, *room)))
