@@ -809,7 +809,7 @@ RULES = {
     "what comes while there is a tail joins it": unit(
         "broker/session.c",
         "return paging_takes(worker, session, delivery) ?",
-        "return session->tail.count == 0 && paging_takes(worker, session, delivery) ?",
+        "return !session_tail(session) && paging_takes(worker, session, delivery) ?",
         "paging"),
     "a message is missing only when all before is finished": unit(
         "broker/store/lmdb_reader.c",
