@@ -304,7 +304,7 @@ const struct option option_table[] = {
 { .key = "max_retained_messages", .type = OPT_COUNT, GLOBAL(max_retained_messages),
   .max = 4294967295, .preset = "0", .no_limit = true, .live = true,
   .help = "Retained messages of all clients; one more, on a topic that has none, is acknowledged "
-          "with reason code 0x97 and goes to nobody. 0 is no limit." },
+          "with reason code 0x97 and goes to nobody; a will is sent and not kept. 0 is no limit." },
 
 { .status = OPTION_TITLE, .title = "Sessions and queues",
   .help = "What is kept for a client that is slow or away. Whatever exceeds a limit is dropped "

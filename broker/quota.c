@@ -176,18 +176,18 @@ bool quota_has_levels(const struct conn *conn, struct span topic)
     return levels <= most;
 }
 
-static bool is_one_too_many(const struct conn *conn, struct span topic)
+bool quota_retains(const struct worker *worker, struct span topic)
 {
-    struct retained *retained = conn->worker->broker->retained;
-    uint64_t most = config_of(conn)->max_retained_messages;
-    return most && retained_count(retained) >= most && !retained_has(retained, topic);
+    struct retained *retained = worker->broker->retained;
+    uint64_t most = worker->config->max_retained_messages;
+    return !most || retained_count(retained) < most || retained_has(retained, topic);
 }
 
 enum mqtt_reason quota_publish(const struct conn *conn, const struct mqtt_publish *publish)
 {
     if (!quota_has_levels(conn, publish->topic))
         return MQTT_TOPIC_NAME_INVALID;
-    if (publish->retain && publish->payload.len > 0 && is_one_too_many(conn, publish->topic))
+    if (publish->retain && publish->payload.len > 0 && !quota_retains(conn->worker, publish->topic))
         return MQTT_QUOTA_EXCEEDED;
     return MQTT_SUCCESS;
 }

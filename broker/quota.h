@@ -11,6 +11,7 @@
 #include "mqtt/packet.h"
 
 struct conn;
+struct worker;
 
 /* Whether what it sends goes through quota_feed(): one test a chunk. */
 bool quota_applies(const struct conn *conn);
@@ -24,6 +25,8 @@ void quota_forget(struct conn *conn); /* the connection has ended */
 
 /* What a message is refused with for its topic's levels, or as one retained message too many. */
 enum mqtt_reason quota_publish(const struct conn *conn, const struct mqtt_publish *publish);
+/* Whether the topic may have a retained message, as far as their number goes. Any thread. */
+bool quota_retains(const struct worker *worker, struct span topic);
 /* The same of a subscription. `is_new`: it would be one more. */
 enum mqtt_reason quota_subscribe(const struct conn *conn, struct span filter, bool is_new);
 bool quota_has_levels(const struct conn *conn, struct span topic);

@@ -8,6 +8,7 @@
 #include "broker/auth/access.h"
 #include "broker/broker_state.h"
 #include "broker/log.h"
+#include "broker/quota.h"
 #include "broker/session.h"
 
 enum fate {
@@ -27,6 +28,19 @@ static const enum fate fates[CONN_ENDS] = {
         SEND_OR_DELAY, /* a delayed one of a session that outlives the broker is kept */
 };
 
+/* One retained message too many is sent all the same, and not kept: its client is gone, so nobody can be
+ * told. */
+static bool is_retained(struct worker *worker, const struct session *session,
+                        const struct message *will)
+{
+    char name[LOG_QUOTE_MAX];
+    if (will->payload_len == 0 || quota_retains(worker, message_topic(will)))
+        return true;
+    log_emit(LEVEL_NOTICE, "The will of %s is not retained: there are max_retained_messages.",
+             log_quote(name, sizeof name, session->client_id, session->client_id_len));
+    return false;
+}
+
 /* The will is given away. */
 static void send(struct worker *worker, struct session *session, struct message *will, uint64_t now)
 {
@@ -45,7 +59,8 @@ static void send(struct worker *worker, struct session *session, struct message 
     message_will_is_sent(will);
     if (will->expires) /* a duration until now */
         will->expires += now;
-    struct route route = { .message = will, .publisher = session, .retained = will->retain };
+    struct route route = { .message = will, .publisher = session };
+    route.retained = will->retain && is_retained(worker, session, will);
     (void)route_message(worker, &route, now);
 }
 

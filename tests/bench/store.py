@@ -12,6 +12,7 @@ import subprocess
 import time
 
 from backlog import backlog
+from million import million
 from sections import table
 
 LIMITS = "max_queued_messages 0\nmax_queued_bytes 0\nsys_interval 1\n"
@@ -24,13 +25,14 @@ LOADS = (("online: 50 → 1 that acknowledges", "fanin -q 1 --persistent -s 200 
          ("nothing to keep: 50 → 1", "fanin -q 1 --window 400", 0))
 
 
-def lines_of(kind, folder):
+def lines_of(kind, folder, *, empty=True):
     """Lines of the configuration: memory, or a folder of its own."""
     if kind == "memory":
         return LIMITS + "persistence false\n"
-    shutil.rmtree(folder, ignore_errors=True)
-    os.makedirs(folder)
-    os.chmod(folder, 0o777)  # a broker started as root writes there as another user
+    if empty:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.makedirs(folder)
+        os.chmod(folder, 0o777)  # a broker started as root writes there as another user
     return LIMITS + f"persistence true\npersistence_location {folder}/\n"
 
 
@@ -142,4 +144,6 @@ def store(bench, all_brokers):
             "acknowledged by all their receivers before the commit and never touched the disk.", "",
             *table(head, [row(results, brokers, label) for label, _, _ in LOADS]),
             f"Killed with 200,000 queued messages, it serves again after {start_again(bench, brokers[0]):.2f} s.", "",
-            *(backlog(bench, brokers[0]) if bench.options.queued else [])]
+            *(backlog(bench, brokers[0]) if bench.options.queued else []),
+            *million(bench, brokers[0],
+                     lambda empty: lines_of("disk", os.path.join(bench.folder, "store"), empty=empty))]

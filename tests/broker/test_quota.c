@@ -118,6 +118,20 @@ static void test_retained_messages_are_limited(void **state)
              "p> 33 07 0001 'c' 0007 00 'x'", "p< 40 03 0007 10");
 }
 
+static void test_retained_wills_are_limited(void **state)
+{ /* one more is sent, but not retained; on a topic that has a message it is */
+    (void)state;
+    CONVERSE("max_retained_messages 1\nsys_interval 0\n", "s> {311}", "s< {ok311}",
+             "s> 82 06 0001 0001 '#' 00", "s< 90 03 0001 00", "s> 33 06 0001 'a' 0001 'x'",
+             "s< 40 02 0001  30 04 0001 'a' 'x'",
+             "w> 10 13 0004 'MQTT' 04 26 0000 0001 'w' 0001 'b' 0001 'y'", "w< 20 02 00 00", "w!",
+             "s< 30 04 0001 'b' 'y'",
+             "w> 10 13 0004 'MQTT' 04 26 0000 0001 'w' 0001 'a' 0001 'z'", "w< 20 02 00 00", "w!",
+             "s< 30 04 0001 'a' 'z'",
+             "n> {311}", "n< {ok311}", "n> 82 06 0001 0001 '#' 00",
+             "n< 90 03 0001 00  31 04 0001 'a' 'z'");
+}
+
 /* clang-format on */
 
 int main(void)
@@ -132,6 +146,7 @@ int main(void)
         cmocka_unit_test(test_subscriptions_of_a_client_are_limited),
         cmocka_unit_test(test_levels_of_a_topic_are_limited),
         cmocka_unit_test(test_retained_messages_are_limited),
+        cmocka_unit_test(test_retained_wills_are_limited),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

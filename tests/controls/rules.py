@@ -584,8 +584,8 @@ RULES = {
         "quota:levels"),
     "max_retained_messages is kept": unit(
         "broker/quota.c",
-        "    return most && retained_count(retained) >= most &&",
-        "    return 0 && retained_count(retained) >= most &&",
+        "    return !most || ",
+        "    return true || !most || ",
         "quota:retained"),
     "who sends too fast is left unread": unit(
         "broker/conn.c",
@@ -599,9 +599,14 @@ RULES = {
         "quota:saves_up"),
     "a message that clears or replaces is not one more": unit(
         "broker/quota.c",
-        " && !retained_has(retained, topic);",
-        " && retained;",
+        " || retained_has(retained, topic);",
+        ";",
         "quota:retained"),
+    "a retained will counts": unit(
+        "broker/will.c",
+        "    if (will->payload_len == 0 || quota_retains(worker, message_topic(will)))",
+        "    if (will->payload_len == 0 || quota_retains(worker, message_topic(will)) || true)",
+        "quota:retained_wills"),
     "replacing a subscription is always possible": unit(
         "broker/quota.c",
         "    if (is_new && most && conn->session",
