@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * The B+ tree behind a topic map. Topics of one map look alike ("plant/7/sensor/1042/temp"), and
- * comparing two means two cache misses, so a page keeps for each key the eight bytes that follow
+ * comparing two means two cache misses, so a page keeps for each key the sixteen bytes that follow
  * what all its keys share; a search compares those and looks at a topic only where they are equal:
  *
  *     prefix "plant/7/"   ← what all keys share
- *     heads   "sensor/1"  "sensor/3"  "valve/2"  …   ← the eight bytes behind it
+ *     heads   "sensor/1"  "sensor/3"  "valve/2"  …   ← the sixteen bytes behind it
  *     keys     item        item        item      …   ← leaf: the items; above: smallest of each child
  *     children page        page        page      …   ← above the leaves only
  *
@@ -20,10 +20,14 @@
 enum {
     PAGE_KEYS = 64,
     PAGE_MIN = PAGE_KEYS / 4,
-    HEAD = 8,
     PREFIX = 48, /* of what all keys share, so much stands in the page itself */
     DEPTH_MAX = 16,
     AHEAD = 4, /* items that a walk fetches before it comes to them */
+};
+
+/* What follows in a topic on what it shares with others. Equal heads prove nothing. */
+struct head {
+    uint64_t first, second;
 };
 
 struct topic_page {
@@ -32,7 +36,7 @@ struct topic_page {
     uint16_t count;
     bool leaf;
     uint8_t prefix[PREFIX]; /* the first `skip` bytes, as far as they fit */
-    uint64_t heads[PAGE_KEYS];
+    struct head heads[PAGE_KEYS];
     struct topic_item *keys[PAGE_KEYS];
     struct topic_page *children[]; /* PAGE_KEYS of them; a leaf has none */
 };
@@ -88,20 +92,36 @@ bool topic_before(struct span topic, struct topic_place place)
     return at == topic.len || rank(topic.data[at]) < rank(place.topic.data[at]);
 }
 
-/* Eight bytes from `skip` on as one number that sorts as they do. The end counts as '/': equal
- * heads prove nothing. */
-static uint64_t head_of(struct span topic, size_t skip)
+/* Eight bytes from `at` on as one number that sorts as they do: their ranks, all at once. The end
+ * counts as '/'. */
+static uint64_t ranked(struct span topic, size_t at)
 {
     const uint64_t ones = 0x0101010101010101, tops = 0x80 * ones;
-    if (skip + HEAD <= topic.len) {
-        uint64_t word = load(topic.data + skip);
-        if (((word - ('/' + 1) * ones) & ~word & tops) == 0) /* each byte is its own rank */
-            return be64toh(word);
-    }
-    uint64_t head = 0;
-    for (size_t i = skip; i < skip + HEAD; i++)
-        head = head << 8 | (i < topic.len ? rank(topic.data[i]) : 0);
-    return head;
+    uint64_t word = '/' * ones;
+    if (at + sizeof word <= topic.len)
+        word = load(topic.data + at);
+    else if (at < topic.len)
+        memcpy(&word, topic.data + at, topic.len - at);
+    uint64_t low = word & ~tops; /* the top bit of each byte is the answer to a question about it */
+    uint64_t not_below = (low + (0x80 - '/') * ones) | word;
+    uint64_t above = (low + (0x80 - '/' - 1) * ones) | word;
+    uint64_t below = (~not_below & tops) >> 7, slash = ((not_below & ~above & tops) >> 7) * 0xFF;
+    return be64toh((word + below) & ~slash);
+}
+
+static struct head head_of(struct span topic, size_t skip)
+{
+    return (struct head){ ranked(topic, skip), ranked(topic, skip + sizeof(uint64_t)) };
+}
+
+static bool same_head(struct head a, struct head b)
+{
+    return a.first == b.first && a.second == b.second;
+}
+
+static bool head_before(struct head a, struct head b)
+{
+    return a.first < b.first || (a.first == b.first && a.second < b.second);
 }
 
 /* ---- pages -------------------------------------------------------------------------------- */
@@ -144,7 +164,7 @@ static void page_set_heads(struct topic_page *page)
  * stay as they are: looking at each topic again costs more. */
 static void page_sharpen_heads(struct topic_page *page)
 {
-    if (page->count == 0 || (page->heads[0] ^ page->heads[page->count - 1]) >> 32 == 0)
+    if (page->count == 0 || (page->heads[0].first ^ page->heads[page->count - 1].first) >> 32 == 0)
         page_set_heads(page);
 }
 
@@ -202,13 +222,13 @@ static void page_set_key(struct topic_page *page, unsigned at, struct topic_item
 
 /* ---- searching ---------------------------------------------------------------------------- */
 
-static unsigned first_head_not_below(const struct topic_page *page, uint64_t head)
+static unsigned first_head_not_below(const struct topic_page *page, struct head head)
 {
     unsigned low = 0;
     unsigned count = page->count;
     while (count > 0) {
         unsigned half = count / 2;
-        bool below = page->heads[low + half] < head;
+        bool below = head_before(page->heads[low + half], head);
         low = below ? low + half + 1 : low;
         count = below ? count - half - 1 : half;
     }
@@ -226,12 +246,12 @@ static unsigned page_search(const struct topic_page *page, struct topic_place pl
     if (!page_fits(page, place.topic, page->keys[0]))
         return topic_before(topic_of(page->keys[0]), place) ? page->count : 0;
 
-    uint64_t head = head_of(place.topic, page->skip);
+    struct head head = head_of(place.topic, page->skip);
     unsigned low = first_head_not_below(page, head);
     unsigned high = page->count;
     if (place.kind != PLACE_PAST) { /* a subtree may reach beyond the equal heads */
         high = low;
-        while (high < page->count && page->heads[high] == head)
+        while (high < page->count && same_head(page->heads[high], head))
             high++;
     }
     while (low < high) {
