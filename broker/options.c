@@ -369,7 +369,8 @@ const struct option option_table[] = {
   .min = 1, .max = 60000, .preset = "sync",
   .help = "With sync nothing is acknowledged before it is on disk. With \"interval 500\" it is "
           "acknowledged at once and written at least every 500 milliseconds; a crash or a power "
-          "cut then loses what was acknowledged since." },
+          "cut then loses what was acknowledged since. While the disk fails, acknowledgements wait as "
+          "with sync." },
 { .key = "store_commit_delay", .type = OPT_COUNT, GLOBAL(store_commit_delay),
   .max = 10000, .preset = "0",
   .help = "Milliseconds that the store collects before each commit. It writes less then, and "

@@ -206,6 +206,12 @@ static int make_tables(struct lmdb_store *store)
     return rc;
 }
 
+/*
+ * LMDB's own flags for durability: two flushes a commit. With MDB_NOMETASYNC it would be one, but a
+ * commit would be durable only with the next one, and with a third flush when none follows. That
+ * halves what a commit of one message costs, and nothing from a hundred on (measured: 1.35 against
+ * 1.2 to 1.4 microseconds a message), where it matters; so it is not worth a second kind of "written".
+ */
 static int prepare_env(struct lmdb_store *store)
 {
     struct stat file;

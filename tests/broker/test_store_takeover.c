@@ -117,6 +117,30 @@ static void test_store_never_disconnect_and_stop_do_not_wait(void **state)
     CONVERSE_WITH(&two, S_IS_HERE, "*never", "s> 34 07 0001 't' 0007 00 'x'", "=stop", "s< e0 01 8b", "s.", "w< e0 01 8b", "w.");
 }
 
+/* ---- DISCONNECT and the end of the broker, and the store answers only then ---- */
+
+static void test_store_late_after_disconnect_the_message_is_routed(void **state)
+{
+    (void)state;
+    CONVERSE_WITH(&one, S_IS_ALONE, "s> 34 07 0001 't' 0007 00 'x' e0 00", "s.", "w<", "*0", "w< 34 07 0001 't' 0001 00 'x'");
+    CONVERSE_WITH(&two, S_IS_HERE, "s> 34 07 0001 't' 0007 00 'x' e0 00", "s.", "w<", "*0", "w< 34 07 0001 't' 0001 00 'x'");
+}
+
+static void test_store_failed_after_disconnect_the_message_is_not(void **state)
+{ /* and what is sent again is a new one */
+    (void)state;
+    CONVERSE_WITH(&one, S_IS_ALONE, "s> 34 07 0001 't' 0007 00 'x' e0 00", "s.", "*0!", "w<", "*go", "w<",
+                  "s> " RESUME " 3c 07 0001 't' 0007 00 'x'", "s< " BACK5 " 50 02 0007", "w< 34 07 0001 't' 0001 00 'x'");
+}
+
+static void test_store_late_or_failed_after_the_end_of_the_broker_changes_nothing(void **state)
+{ /* nobody is there who could be told; the workers in either order */
+    (void)state;
+    CONVERSE_WITH(&two, S_IS_HERE, "s> 34 07 0001 't' 0007 00 'x'", "=stop", "s< e0 01 8b", "s.", "*0", "w^ e0 01 8b", "w.");
+    CONVERSE_WITH(&two, S_IS_HERE, "s> 34 07 0001 't' 0007 00 'x'", "=stop", "s< e0 01 8b", "s.", "*0!", "w^ e0 01 8b", "w.");
+    CONVERSE_WITH(&two, S_IS_HERE, "s> 34 07 0001 't' 0007 00 'x'", "b> " RESUME, "s< e0 01 8e", "s.", "=stop", "*0!", "b<", "b.", "w^ e0 01 8b");
+}
+
 /* clang-format on */
 
 int main(void)
@@ -133,6 +157,9 @@ int main(void)
         cmocka_unit_test(test_store_never_the_end_of_a_session_is_given_back),
         cmocka_unit_test(test_store_never_a_takeover_is_given_back),
         cmocka_unit_test(test_store_never_disconnect_and_stop_do_not_wait),
+        cmocka_unit_test(test_store_late_after_disconnect_the_message_is_routed),
+        cmocka_unit_test(test_store_failed_after_disconnect_the_message_is_not),
+        cmocka_unit_test(test_store_late_or_failed_after_the_end_of_the_broker_changes_nothing),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
