@@ -299,6 +299,8 @@ static void outbound(struct model *model, const struct store_op *op)
     }
     row->state = op->state;
     row->number = op->message ? op->message->stored->sequence : 0;
+    if (row->number > model->last_sequence) /* though its message may never have been stored */
+        model->last_sequence = row->number;
     row->bytes[0] = 0;
     free(row->bytes);
     row->bytes = copy_of((const uint8_t *)&op->number, sizeof op->number); /* the group's slot */
@@ -348,8 +350,6 @@ static void end_session(struct model *model, uint32_t slot)
 
 void model_apply(struct model *model, const struct store_op *op)
 {
-    if (op->message && op->message->stored && op->message->stored->sequence > model->last_sequence)
-        model->last_sequence = op->message->stored->sequence;
     struct kept_message *kept;
     struct row *row;
     if (model->last_slot < op->slot)
