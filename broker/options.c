@@ -348,8 +348,7 @@ const struct option option_table[] = {
 { .key = "check_retain_source", .type = OPT_BOOL, GLOBAL(check_retain_source),
   .preset = "true", .live = true,
   .help = "Whether a retained message is only delivered while the client that published it may "
-          "still publish to its topic (acl_file). Who that was is forgotten when the broker is "
-          "started anew." },
+          "still publish to its topic (acl_file). Who that was is stored with it." },
 
 { .status = OPTION_TITLE, .title = "What survives",
   .help = "Sessions that outlive their connection with their subscriptions and messages, retained "
