@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
  * Keeps the file from growing beyond what is in it. Messages, and retained ones, lie in the order of
- * their numbers, and
- * when most of them have gone the pages of the others stay: LMDB joins pages only when they are
- * emptier than a quarter. So when the pages of a table are half again as many as its rows need, a
- * pass goes over them: the rows of neighbours that are not full are taken out and put back, one
- * after the other, which fills the pages again. They keep their keys, so nobody else notices. The
- * file does not shrink, but what becomes free is used again. The writer thread alone.
+ * their numbers, and when most of them have gone the pages of the others stay: LMDB joins pages only
+ * when they are emptier than a quarter. So when the pages of a table are half again as many as its
+ * rows need, a pass goes over them: the rows of neighbours that are not full are taken out and put
+ * back, one after the other, which fills the pages again. They keep their keys, so nobody else
+ * notices. The file does not shrink, but what becomes free is used again. The writer thread alone.
  *
  *   before:  ▇▇▇▇ ▇▁▁▁ ▇▇▁▁ ▇▁▁▁ ▇▁▁▁ ▇▇▇▇      one slice, one transaction
  *   after:   ▇▇▇▇ ▇▇▇▇ ▇▁▁▁ ▇▇▇▇

@@ -40,6 +40,12 @@ RULES = {
         "                &(struct mail){ .kind = MAIL_FENCE_ANSWER, .target = fence }, 1);",
         "interleavings"),
 
+    "a frame for version 5 is as long as it says": end_to_end(
+        "broker/conn_out.c",
+        "    for (; body_len > 0x7F; body_len >>= 7)",
+        "    for (; body_len > 0x80; body_len >>= 7)",
+        "wire.every_length"),
+
     # ---- logins -----------------------------------------------------------------------------------
     "a password that is right for somebody else lets in nobody": unit(
         "broker/auth/pool.c",

@@ -25,6 +25,23 @@ def test_publish_and_receive(kind, version):
             client.disconnect()
 
 
+@cases(publisher=(4, 5), subscriber=VERSIONS)
+def test_every_length_arrives_as_it_was_sent(publisher, subscriber):
+    """[MQTT5-1.5.5-1]: around the sizes at which a packet's length takes one byte more, from each
+    version to each, with the identifier and without: what is passed on is the frame as it came, changed in place."""
+    steps = [at + by for at in (127, 16383) for by in range(-14, 3)]
+    with Broker("tcp") as broker:
+        with wire.connected(broker.tcp, "to", subscriber) as to, wire.connected(broker.tcp, "from", publisher) as source:
+            to.subscribe("a/topic", qos=1)
+            for size in steps:
+                payload = (b"0123456789abcdef" * (size // 16 + 1))[:size]
+                for qos in (0, 1):
+                    source.publish("a/topic", payload, qos)
+                    message = to.message()
+                    assert (message.topic, message.payload, message.qos) == ("a/topic", payload, qos), (size, message)
+            to.expect_nothing()
+
+
 @cases(version=VERSIONS)
 def test_session_is_kept_and_ended(version):
     """[MQTT5-3.1.2-5] [MQTT5-3.2.2-3] [MQTT311-3.1.2-4] [MQTT311-3.2.2-2]: it comes back with its

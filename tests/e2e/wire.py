@@ -321,6 +321,8 @@ def frame_at(buffer, at):
             break
         if shift > 21:
             raise Malformed("remaining length of more than four bytes")
+    if digit == 0 and position > at + 2:
+        raise Malformed("remaining length of more bytes than it needs")
     return (position, position + size) if position + size <= len(buffer) else None
 
 
