@@ -60,7 +60,7 @@ static void churn(struct lmdb_fixture *f)
     lmdb_commit(f, 0);
 }
 
-/* ---- what another process sees ---- */
+/* ---- what a reader sees ---- */
 
 struct seen {
     uint64_t rows, bytes; /* that stand in a page with others */
@@ -91,13 +91,13 @@ static struct seen look(const struct lmdb_fixture *f, walk_fn *fn)
     struct walk walk;
     struct seen seen = { .rows = 0 };
     MDB_stat stat;
-    assert_int_equal(walk_open(&walk, f->path, true), 0);
+    lmdb_look(f, &walk);
     if (fn)
         assert_int_equal(walk_table(&walk, TABLE_MESSAGE, false, fn, &seen), 0);
     assert_int_equal(walk.damaged, 0);
     assert_int_equal(mdb_stat(walk.txn, walk.dbi[TABLE_MESSAGE], &stat), 0);
     seen.pages = stat.ms_leaf_pages;
-    walk_close(&walk);
+    lmdb_look_away(&walk);
     return seen;
 }
 

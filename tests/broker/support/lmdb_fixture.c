@@ -3,6 +3,7 @@
 #include "tests/broker/support/lmdb_fixture.h"
 
 #include "broker/delivery.h"
+#include "broker/store/lmdb_walk.h"
 
 #include <dirent.h>
 #include <setjmp.h>
@@ -53,6 +54,18 @@ unsigned long lmdb_wakes(void)
     unsigned long count = wakes;
     pthread_mutex_unlock(&wake_lock);
     return count;
+}
+
+void lmdb_look(const struct lmdb_fixture *f, struct walk *walk)
+{
+    *walk = (struct walk){ .env = f->lmdb->env, .meta = f->lmdb->meta };
+    memcpy(walk->dbi, f->lmdb->dbi, sizeof walk->dbi);
+    assert_int_equal(mdb_txn_begin(walk->env, NULL, MDB_RDONLY, &walk->txn), 0);
+}
+
+void lmdb_look_away(struct walk *walk)
+{
+    mdb_txn_abort(walk->txn);
 }
 
 void lmdb_wait_wake(unsigned long seen)

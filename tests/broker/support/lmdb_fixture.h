@@ -53,6 +53,12 @@ void lmdb_commit(struct lmdb_fixture *f, unsigned worker);
 void lmdb_wait_wake(unsigned long seen);
 unsigned long lmdb_wakes(void);
 
+/* The open store as a reader sees it, until it is let go. No second time by path: LMDB's newer versions then take
+ * the locks away from the first. */
+struct walk;
+void lmdb_look(const struct lmdb_fixture *f, struct walk *walk);
+void lmdb_look_away(struct walk *walk);
+
 /* Asks for these messages (a list that 0 ends) for the slot; waits for the next answer, which is
  * the caller's. */
 void lmdb_ask(struct lmdb_fixture *f, unsigned worker, uint32_t slot, const uint64_t *sequences);
