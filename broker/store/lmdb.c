@@ -222,8 +222,6 @@ static void lmdb_free(struct store *base)
         log_emit(LEVEL_ERROR, "The store could not write the last %zu changes.", dropped);
     int rc = write_last_meta(store);
     env_close(store);
-    if (rc == 0 && store->loaded)
-        rc = folder_set_clean(store, true);
     if (rc)
         log_emit(LEVEL_WARNING, "The store could not be closed in full (%s); nothing is lost.",
                  strerror(-rc));
@@ -262,8 +260,6 @@ int lmdb_store_open(const struct lmdb_store_options *options, struct store **ret
         rc = salvage_if_damaged(store);
         if (rc == 0 && (rc = env_open(store)) == -EBADMSG && (rc = salvage(store)) == 0)
             rc = env_open(store);
-        if (rc == 0)
-            rc = folder_set_clean(store, false);
         if (rc)
             explain(store, rc);
     }

@@ -27,8 +27,8 @@ struct lmdb_store_options {
 };
 
 /*
- * Opens the folder, makes it if it is missing. What an unclean end has damaged is set aside and
- * what can be read of it kept; the log says so. Before any other thread is started. 0 or:
+ * Opens the folder, makes it if it is missing. All of it is read by a child process first: a damaged
+ * store is set aside and what can be read of it kept; the log says so. Before any other thread is started. 0 or:
  * -EBUSY another broker has it; -ENOTSUP it was written by a newer version, and is untouched;
  * another negative errno: it cannot be used. The log says why.
  */

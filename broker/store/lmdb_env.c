@@ -1,12 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The folder of the LMDB store and the file in it: who may use it, how its last user left it, its
+ * The folder of the LMDB store and the file in it: who may use it, its
  * tables, and single rows. Owns the descriptors and the environment. The thread that opens the
  * store, then the writer.
  *
  *   owner      locked while a broker runs; holds its process id
  *   data.mdb   everything      lock.mdb   LMDB's own
- *   clean      the size of data.mdb after a clean end; gone while a broker runs
  */
 #include "broker/store/lmdb_state.h"
 
@@ -95,47 +94,6 @@ void folder_close(struct lmdb_store *store)
     if (store->folder >= 0)
         close(store->folder);
     store->lock_file = store->folder = -1;
-}
-
-/* What "clean" says: the file is as large as it was. */
-static bool same_size(const struct lmdb_store *store, off_t size)
-{
-    char text[32] = "";
-    int file = openat(store->folder, "clean", O_RDONLY | O_CLOEXEC);
-    if (file < 0)
-        return false;
-    ssize_t len = read(file, text, sizeof text - 1);
-    close(file);
-    return len > 0 && strtoll(text, NULL, 10) == (long long)size;
-}
-
-bool folder_was_clean(const struct lmdb_store *store)
-{
-    struct stat data;
-    return fstatat(store->folder, "data.mdb", &data, 0) < 0 || same_size(store, data.st_size);
-}
-
-static int write_clean(const struct lmdb_store *store)
-{
-    struct stat data;
-    char text[32];
-    if (fstatat(store->folder, "data.mdb", &data, 0) < 0)
-        return -errno;
-    int file = openat(store->folder, "clean", O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
-    if (file < 0)
-        return -errno;
-    int len = snprintf(text, sizeof text, "%lld\n", (long long)data.st_size);
-    int rc = write(file, text, (size_t)len) == len && fsync(file) == 0 ? 0 : -EIO;
-    close(file);
-    return rc;
-}
-
-int folder_set_clean(const struct lmdb_store *store, bool clean)
-{
-    int rc = clean ? write_clean(store) : 0;
-    if (!clean && unlinkat(store->folder, "clean", 0) < 0 && errno != ENOENT)
-        rc = -errno;
-    return rc == 0 && fsync(store->folder) < 0 ? -errno : rc;
 }
 
 /* Not when it is so large that its beginning would be gone again when its end is read. */

@@ -117,9 +117,7 @@ static int walk(struct load *load, enum table table, size_t key_len, row_fn *fn)
     rc = mdb_cursor_get(cursor, &key, &value, MDB_FIRST);
     for (; rc == 0; rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) {
         int result = -EBADMSG;
-        if (key.mv_size == key_len &&
-            (load->store->checked ? row_open_again(span_val(value), &body)
-                                  : row_open(span_val(key), span_val(value), &body)))
+        if (key.mv_size == key_len && row_open_again(span_val(value), &body))
             result = fn(load, span_val(key), body);
         if (result == -EBADMSG) {
             load->damaged++;

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A store whose last end was not clean is looked at before it is used, in a child process, for LMDB
- * on damaged pages may end with a signal. A damaged one is set aside under a name with the date, and
+ * A store is looked at before it is used, whole, in a child process, for LMDB on damaged pages may end
+ * with a signal. A damaged one is set aside under a name with the date, and
  * what can be read of it goes into a new one. The starting thread, before there are others.
  *
  *   damaged file ─► child: a table from its beginning ─► pipe ─► here: rows checked again ─► new file
@@ -321,10 +321,7 @@ int salvage(struct lmdb_store *store)
 int salvage_if_damaged(struct lmdb_store *store)
 {
     int died = 0;
-    if (folder_was_clean(store))
-        return 0;
     int rc = walk_in_child(check_here, store, &died);
-    store->checked = rc == 0;
     if (rc != -EBADMSG)
         return rc;
     if (died)

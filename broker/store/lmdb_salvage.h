@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * What becomes of a store that was not closed: see lmdb_salvage.c.
+ * What becomes of a store that is damaged: see lmdb_salvage.c.
  */
 #pragma once
 

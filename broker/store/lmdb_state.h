@@ -188,7 +188,6 @@ struct lmdb_store {
     void (*wake)(void *ctx, unsigned worker);
     void *wake_ctx; /* (i) once it has started */
     pthread_t thread;
-    bool checked; /* every row has been, by the child that looks at it after an unclean end */
     bool loaded, started; /* the thread that opens */
 
     _Atomic(struct store_batch *) submitted; /* (a) newest first */
@@ -246,9 +245,6 @@ void folder_close(struct lmdb_store *store); /* unlocks it */
 int env_open(struct lmdb_store *store);      /* file, tables, meta */
 void env_close(struct lmdb_store *store);
 int env_grow(struct lmdb_store *store);
-/* Whether the last end was clean; forgetting it, saying it. */
-bool folder_was_clean(const struct lmdb_store *store);
-int folder_set_clean(const struct lmdb_store *store, bool clean);
 /* All of the file is about to be read, for what says how it is read later says: nothing ahead. */
 void folder_read_ahead(const struct lmdb_store *store);
 bool folder_is_low(struct lmdb_store *store, uint64_t now);

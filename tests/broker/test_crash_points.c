@@ -120,8 +120,10 @@ static void calm_down(struct story *story)
         connect_both(story);
         world_run(&story->world);
         steady_reap();
-        bool busy = steady_receive(&story->publisher) | steady_receive(&story->subscriber) |
-                    steady_answer(&story->publisher) | steady_answer(&story->subscriber);
+        int busy = steady_receive(&story->publisher);
+        busy += steady_receive(&story->subscriber);
+        busy += steady_answer(&story->publisher);
+        busy += steady_answer(&story->subscriber);
         if (!busy && steady_quiet(&story->publisher) && steady_quiet(&story->subscriber))
             return;
     }

@@ -323,17 +323,6 @@ static void test_store_of_a_newer_version_is_refused_untouched(void **state)
     assert_memory_equal(before, after, len);
 }
 
-static void test_store_clean_end_is_known(void **state)
-{
-    struct lmdb_fixture *f = *state;
-    assert_false(folder_was_clean(f->lmdb)); /* while it is open */
-    lmdb_close(f);
-    struct lmdb_store look = { .folder = open(f->path, O_RDONLY | O_DIRECTORY) };
-    assert_true(folder_was_clean(&look));
-    close(look.folder);
-    lmdb_open(f);
-}
-
 static void test_store_grows_its_map(void **state)
 {
     struct lmdb_fixture *f = *state;
@@ -449,7 +438,6 @@ int main(void)
         WITH_STORE(test_store_of_another_broker_is_refused),
         WITH_STORE(test_store_that_cannot_be_made_is_refused),
         WITH_STORE(test_store_of_a_newer_version_is_refused_untouched),
-        WITH_STORE(test_store_clean_end_is_known),
         WITH_STORE(test_store_grows_its_map),
         WITH_STORE(test_store_of_version_1_is_opened),
         WITH_STORE(test_store_of_version_2_is_opened),

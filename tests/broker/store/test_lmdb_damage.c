@@ -54,13 +54,6 @@ static int open_file(const struct lmdb_fixture *f, off_t *ret_size)
     return file;
 }
 
-static void forget_clean_end(const struct lmdb_fixture *f)
-{
-    char path[128];
-    snprintf(path, sizeof path, "%s/clean", f->path);
-    assert_int_equal(unlink(path), 0);
-}
-
 static int damaged_files(const struct lmdb_fixture *f)
 {
     int count = 0;
@@ -88,7 +81,6 @@ static void expect_usable(struct lmdb_fixture *f)
     lmdb_commit(f, 0);
     lmdb_close(f);
     int before = damaged_files(f);
-    forget_clean_end(f);
     lmdb_open(f);
     assert_int_equal(damaged_files(f), before);
     assert_non_null(strstr(f->loaded, "session 1000 new\n"));
@@ -97,7 +89,6 @@ static void expect_usable(struct lmdb_fixture *f)
 static void test_damage_none_is_none(void **state)
 {
     struct lmdb_fixture *f = *state;
-    forget_clean_end(f);
     lmdb_open(f);
     assert_int_equal(damaged_files(f), 0);
     assert_int_equal(messages_loaded(f), MESSAGES);
@@ -112,7 +103,7 @@ static void test_damage_meta_pages_zeroed(void **state)
     int file = open_file(f, &size);
     assert_int_equal(pwrite(file, zeros, sizeof zeros, 0), sizeof zeros);
     close(file);
-    lmdb_open(f); /* also after a clean end */
+    lmdb_open(f);
     assert_int_equal(damaged_files(f), 1);
     assert_string_equal(f->loaded, "");
     expect_usable(f);
@@ -125,7 +116,7 @@ static void test_damage_truncated(void **state)
     int file = open_file(f, &size);
     assert_int_equal(ftruncate(file, size / 2), 0);
     close(file);
-    lmdb_open(f); /* the size is not that of the clean end */
+    lmdb_open(f);
     assert_int_equal(damaged_files(f), 1);
     assert_true(messages_loaded(f) < MESSAGES);
     expect_usable(f);
@@ -146,7 +137,6 @@ static void test_damage_page_overwritten(void **state)
         assert_int_equal(pread(file, kept, sizeof kept, at), sizeof kept);
         assert_int_equal(pwrite(file, garbage, sizeof garbage, at), sizeof garbage);
         close(file);
-        forget_clean_end(f);
         lmdb_open(f);
         int messages = messages_loaded(f);
         assert_true(messages <= MESSAGES);
@@ -174,26 +164,6 @@ static void test_damage_flipped_bit(void **state)
     payload[10] ^= 4;
     assert_int_equal(pwrite(file, payload + 10, 1, payload + 10 - bytes), 1);
     close(file);
-    lmdb_open(f); /* found while loading after a clean end */
-    assert_int_equal(damaged_files(f), 1);
-    assert_int_equal(messages_loaded(f), MESSAGES - 1);
-    assert_non_null(strstr(f->loaded, "retained kept=1"));
-    expect_usable(f);
-}
-
-static void test_damage_flipped_bit_after_a_crash(void **state)
-{
-    struct lmdb_fixture *f = *state;
-    static uint8_t bytes[1 << 20];
-    off_t size;
-    int file = open_file(f, &size);
-    ssize_t len = pread(file, bytes, sizeof bytes, 0);
-    uint8_t *payload = memmem(bytes, (size_t)len, "xxxxxxxxxxxxxxxxxxxx", 20);
-    assert_non_null(payload);
-    payload[10] ^= 4;
-    assert_int_equal(pwrite(file, payload + 10, 1, payload + 10 - bytes), 1);
-    close(file);
-    forget_clean_end(f);
     lmdb_open(f);
     assert_int_equal(damaged_files(f), 1);
     assert_int_equal(messages_loaded(f), MESSAGES - 1);
@@ -228,13 +198,9 @@ static void test_child_that_dies_is_damage(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        WITH_STORE(test_damage_none_is_none),
-        WITH_STORE(test_damage_meta_pages_zeroed),
-        WITH_STORE(test_damage_truncated),
-        WITH_STORE(test_damage_page_overwritten),
-        WITH_STORE(test_damage_flipped_bit),
-        WITH_STORE(test_damage_flipped_bit_after_a_crash),
-        cmocka_unit_test(test_child_that_dies_is_damage),
+        WITH_STORE(test_damage_none_is_none), WITH_STORE(test_damage_meta_pages_zeroed),
+        WITH_STORE(test_damage_truncated),    WITH_STORE(test_damage_page_overwritten),
+        WITH_STORE(test_damage_flipped_bit),  cmocka_unit_test(test_child_that_dies_is_damage),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
