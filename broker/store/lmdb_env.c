@@ -205,8 +205,6 @@ int env_open(struct lmdb_store *store)
         store->meta = (struct meta_row){ .version = STORE_VERSION };
         store->options.random(&store->meta.seed, sizeof store->meta.seed);
         rc = 0;
-    } else if (rc == 0 && store->meta.version > STORE_VERSION) {
-        rc = -ENOTSUP;
     }
     if (rc == 0) {
         store->meta.version = STORE_VERSION;

@@ -999,9 +999,9 @@ RULES = {
         "    (void)is_said(dump, row);",
         "lmdb_retained:dump"),
     "a newer version is refused": unit(
-        "broker/store/lmdb_env.c",
-        "} else if (rc == 0 && store->meta.version > STORE_VERSION) {\n        rc = -ENOTSUP;",
-        "} else if (0) {\n        rc = -ENOTSUP;",
+        "broker/store/lmdb_walk.c",
+        "    return walk->meta.version > STORE_VERSION ? -ENOTSUP : 0;",
+        "    return 0;",
         "lmdb:newer"),
     "two brokers do not share a folder": unit(
         "broker/store/lmdb_env.c",
