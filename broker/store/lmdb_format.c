@@ -8,6 +8,7 @@
 #include "broker/delivery.h"
 #include "broker/inflight.h"
 #include "broker/store/crc32c.h"
+#include "mqtt/topic.h"
 
 #include <xxhash.h>
 
@@ -71,6 +72,13 @@ bool meta_decode(struct span body, struct meta_row *ret_meta)
            take_u64(&body, &ret_meta->seed) && take_u32(&body, &ret_meta->last_slot) &&
            take_u64(&body, &ret_meta->last_sequence) &&
            (body.len == 0 || ret_meta->version > STORE_VERSION);
+}
+
+bool group_row_valid(struct span body)
+{
+    struct span name, filter;
+    return mqtt_utf8_valid(body) && mqtt_topic_filter_valid(body) &&
+           mqtt_share_split(body, &name, &filter);
 }
 
 /* ---- messages ---- */
@@ -256,6 +264,16 @@ bool retained_row_decode(struct span body, struct retained_row *ret_row)
         return false;
     row.message = body;
     *ret_row = row;
+    return true;
+}
+
+bool retained_1_decode(struct span body, uint64_t *ret_number, struct span *ret_message)
+{
+    uint64_t number;
+    if (!take_u64(&body, &number) || body.len == 0 || number == 0 || number > RETAINED_NUMBER)
+        return false;
+    *ret_number = number;
+    *ret_message = body;
     return true;
 }
 

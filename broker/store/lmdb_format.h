@@ -66,6 +66,9 @@ enum { META_BODY = 4 + 8 + 8 + 4 + 8 };
 void meta_encode(const struct meta_row *meta, uint8_t *out); /* META_BODY bytes */
 bool meta_decode(struct span body, struct meta_row *ret_meta);
 
+/* Whether it is a filter with its share name. */
+bool group_row_valid(struct span body);
+
 /* ---- messages ---- */
 
 struct message_row {
@@ -132,6 +135,9 @@ size_t retained_row_size(struct span author, size_t message_len);
 uint8_t *retained_row_encode(struct span author, uint8_t *out);
 /* The records themselves are not checked. */
 bool retained_row_decode(struct span body, struct retained_row *ret_row);
+
+/* One of version 1. False: its topic was cleared, or it has no number that can be. */
+bool retained_1_decode(struct span body, uint64_t *ret_number, struct span *ret_message);
 
 /* Which row is a topic's: by 79 bits of a hash that nobody else can compute. */
 #define RETAINED_NUMBER ((UINT64_C(1) << 48) - 1) /* the highest; from 1 */

@@ -2,16 +2,15 @@
 /*
  * Reads all that is kept, once, before the workers run: the log first, because it says what became
  * of the messages; then everything in the order that store.h promises. What names a session that is
- * not there is left out and removed. The starting thread; nothing else uses the store yet.
+ * not there is left out and removed. Every row has been checked before (lmdb_salvage.c). The starting thread; nothing else uses the store yet.
  */
 #include "broker/alloc.h"
-#include "broker/store/lmdb_salvage.h"
+#include "broker/store/lmdb_state.h"
 
 #include "broker/delivery.h"
 #include "broker/inflight.h"
 #include "broker/list.h"
 #include "broker/log.h"
-#include "mqtt/topic.h"
 
 #include <stdlib.h>
 
@@ -49,7 +48,6 @@ struct load {
     uint32_t slot_max;
     struct leftover *leftovers;
     size_t leftover_count, leftover_room;
-    size_t damaged;
     uint64_t messages, sessions, subscriptions, retained;
 };
 
@@ -119,10 +117,6 @@ static int walk(struct load *load, enum table table, size_t key_len, row_fn *fn)
         int result = -EBADMSG;
         if (key.mv_size == key_len && row_open_again(span_val(value), &body))
             result = fn(load, span_val(key), body);
-        if (result == -EBADMSG) {
-            load->damaged++;
-            result = leave_out(load, table, span_val(key));
-        }
         if (result) {
             mdb_cursor_close(cursor);
             return result;
@@ -217,9 +211,7 @@ static int read_log(struct load *load)
 static int load_group(struct load *load, struct span key, struct span body)
 {
     uint32_t slot = (uint32_t)key_number(key, 4);
-    struct span name, filter;
-    if (!mqtt_utf8_valid(body) || !mqtt_topic_filter_valid(body) ||
-        !mqtt_share_split(body, &name, &filter))
+    if (!group_row_valid(body))
         return -EBADMSG;
     return set_known(load, slot) && load->loader->group(load->ctx, slot, body) ? 0 : -ENOMEM;
 }
@@ -509,7 +501,6 @@ static int index_retained(struct load *load, struct span key, struct span body)
     return 0;
 }
 
-/* One that is damaged has been found before. */
 static int load_retained(struct load *load, struct span key, struct span body)
 {
     struct retained_row row;
@@ -548,18 +539,16 @@ static int remove_slice(struct load *load, size_t from, size_t count)
 /* Not being able to is no reason not to start: it is tried again next time. */
 static void remove_leftovers(struct load *load)
 {
-    int rc = load->damaged ? salvage_copy(load->store) : 0;
+    int rc = 0;
     for (size_t from = 0; from < load->leftover_count && rc == 0; from += REMOVE_SLICE) {
         size_t left = load->leftover_count - from;
         rc = remove_slice(load, from, left < REMOVE_SLICE ? left : REMOVE_SLICE);
     }
     if (rc)
         log_emit(LEVEL_WARNING, "The store could not remove what nobody needs: %s.", strerror(-rc));
-    else if (load->leftover_count > load->damaged)
+    else if (load->leftover_count)
         log_emit(LEVEL_INFORMATION, "The store removed %zu records that nobody needs.",
-                 load->leftover_count - load->damaged);
-    if (load->damaged)
-        log_emit(LEVEL_ERROR, "The store had %zu damaged records; they are lost.", load->damaged);
+                 load->leftover_count);
 }
 
 static int read_all(struct load *load)

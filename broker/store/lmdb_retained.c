@@ -335,7 +335,7 @@ static int list_old(struct lmdb_store *store, struct old_row **rows, size_t *cou
     MDB_txn *txn;
     MDB_cursor *cursor;
     MDB_val key, value;
-    struct span body;
+    struct span body, message;
     size_t room = 0;
     int rc = mdb_txn_begin(store->env, NULL, MDB_RDONLY, &txn);
     if (rc)
@@ -345,9 +345,8 @@ static int list_old(struct lmdb_store *store, struct old_row **rows, size_t *cou
         while ((rc = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)) == 0) {
             struct old_row row;
             if (key.mv_size != sizeof row.key || !row_open(span_val(key), span_val(value), &body) ||
-                !take_u64(&body, &row.number) || row.number == 0 || row.number > RETAINED_NUMBER ||
-                body.len == 0)
-                continue; /* damaged, or cleared */
+                !retained_1_decode(body, &row.number, &message))
+                continue;
             memcpy(row.key, key.mv_data, sizeof row.key);
             *rows = must_have(array_grow(*rows, *count, &room, sizeof **rows));
             (*rows)[(*count)++] = row;
@@ -358,21 +357,29 @@ static int list_old(struct lmdb_store *store, struct old_row **rows, size_t *cou
     return rc == MDB_NOTFOUND ? 0 : store_error(rc);
 }
 
+int retained_put_old(struct lmdb_store *store, MDB_txn *txn, uint64_t number, struct span message)
+{
+    const struct span nobody = { .len = 0 };
+    uint8_t key[8];
+    uint8_t *row = must_have(malloc(retained_row_size(nobody, message.len)));
+    uint8_t *end = put_span(retained_row_encode(nobody, row), message);
+    put_u64(key, number);
+    int rc = row_put(store, txn, TABLE_RETAINED, span_of(key, sizeof key),
+                     span_of(row, (size_t)(end - row)));
+    free(row);
+    return rc;
+}
+
 static int copy_old(struct lmdb_store *store, MDB_txn *txn, const struct old_row *old)
 {
-    uint8_t key[8];
-    struct span body;
+    struct span body, message;
+    uint64_t number;
     int rc = row_get(store, txn, TABLE_RETAINED_1, span_of(old->key, sizeof old->key), &body);
     if (rc)
         return rc;
-    uint8_t *row = must_have(malloc(retained_row_size(span_of(NULL, 0), body.len)));
-    uint8_t *end = put_span(retained_row_encode(span_of(NULL, 0), row),
-                            span_of(body.data + 8, body.len - 8));
-    put_u64(key, old->number);
-    rc = row_put(store, txn, TABLE_RETAINED, span_of(key, sizeof key),
-                 span_of(row, (size_t)(end - row)));
-    free(row);
-    return rc;
+    return retained_1_decode(body, &number, &message)
+               ? retained_put_old(store, txn, old->number, message)
+               : -EBADMSG;
 }
 
 /* The last transaction drops the old table: before that all is done again after a crash. */

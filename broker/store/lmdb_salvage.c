@@ -136,19 +136,14 @@ static struct span key_of(struct receiver_side *side, const struct walk_row *row
     return row->key;
 }
 
-/* A row of version 1, as it is written today. */
+/* A cleared topic of version 1 needs no row any more. */
 static int keep_old_retained(struct receiver_side *side, const struct walk_row *row)
 {
-    const struct span nobody = { .len = 0 };
-    struct span number, body = row->body;
-    if (!take_span(&body, 8, &number) || body.len == 0)
-        return 0; /* a cleared topic needs no row any more */
-    uint8_t *bytes = must_have(malloc(retained_row_size(nobody, body.len)));
-    const uint8_t *end = put_span(retained_row_encode(nobody, bytes), body);
-    int rc = row_put(side->store, side->txn, TABLE_RETAINED, number,
-                     span_of(bytes, (size_t)(end - bytes)));
-    free(bytes);
-    return rc;
+    uint64_t number;
+    struct span message;
+    return retained_1_decode(row->body, &number, &message)
+               ? retained_put_old(side->store, side->txn, number, message)
+               : 0;
 }
 
 static int keep_row(struct receiver_side *side, const struct walk_row *row)
@@ -256,25 +251,6 @@ static void choose_name(const struct lmdb_store *store, char *name)
     int len = snprintf(name, NAME_MAX_LEN, "data.mdb.damaged-%s", store->date);
     for (int again = 2; faccessat(store->folder, name, F_OK, 0) == 0 && again < 1000; again++)
         snprintf(name + len, (size_t)(NAME_MAX_LEN - len), "-%d", again);
-}
-
-int salvage_copy(struct lmdb_store *store)
-{
-    char name[NAME_MAX_LEN];
-    choose_name(store, name);
-    int file = openat(store->folder, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    if (file < 0)
-        return -errno;
-    int rc = store_error(mdb_env_copyfd2(store->env, file, 0));
-    if (rc == 0 && fsync(file) < 0)
-        rc = -errno;
-    close(file);
-    if (rc)
-        (void)unlinkat(store->folder, name, 0);
-    else
-        log_emit(LEVEL_ERROR, "The store %s is damaged; %s is a copy of it as it was.", store->path,
-                 name);
-    return rc;
 }
 
 static int set_aside(struct lmdb_store *store, char *name)

@@ -11,5 +11,3 @@
 MUST_USE int salvage_if_damaged(struct lmdb_store *store);
 /* The same for one that cannot even be opened. */
 MUST_USE int salvage(struct lmdb_store *store);
-/* A copy of the file beside it, before rows that are damaged are removed. */
-MUST_USE int salvage_copy(struct lmdb_store *store);

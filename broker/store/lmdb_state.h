@@ -299,6 +299,8 @@ int retained_apply(struct lmdb_store *store, MDB_txn *txn); /* what is planned *
 void retained_confirm(struct lmdb_store *store, uint64_t now);
 /* Moves what version 1 has written to the table of today. */
 int retained_upgrade(struct lmdb_store *store);
+/* A message of version 1, under its number, as it is written today: nobody knows its author. */
+int retained_put_old(struct lmdb_store *store, MDB_txn *txn, uint64_t number, struct span message);
 /* While loading: a row, in their order. */
 void retained_loaded(struct lmdb_store *store, const struct retained_row *row, uint64_t number);
 void retained_store_done(struct retained_store *retained);

@@ -4,7 +4,6 @@
 
 #include "broker/message.h"
 #include "broker/store/lmdb_state.h"
-#include "mqtt/topic.h"
 
 #include <signal.h>
 #include <stdlib.h>
@@ -44,9 +43,7 @@ static bool subscription_valid(const struct walk_row *row)
 
 static bool group_valid(const struct walk_row *row)
 {
-    struct span name, filter;
-    return mqtt_utf8_valid(row->body) && mqtt_topic_filter_valid(row->body) &&
-           mqtt_share_split(row->body, &name, &filter);
+    return group_row_valid(row->body);
 }
 
 static bool message_row_valid(const struct walk_row *row)
