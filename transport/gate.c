@@ -16,6 +16,7 @@
 #include <xxhash.h>
 
 #include "broker/config.h"
+#include "transport/bucket.h"
 
 enum {
     FIRST_BUCKETS = 64,
@@ -32,8 +33,7 @@ struct gate_entry {
     uint32_t failures;     /* since failed_at */
     uint64_t failed_at;    /* milliseconds: the first of them */
     uint64_t banned_until; /* milliseconds, 0 not */
-    uint64_t credit;       /* thousandths of connections that may come now */
-    uint64_t credit_at;    /* when that was true */
+    struct bucket bucket;  /* connections that may come now */
     uint64_t said_at;      /* when a refusal was last worth a line */
 };
 
@@ -104,14 +104,15 @@ static uint64_t ban_of(const struct config *config)
     return (uint64_t)config->ban_time * 1000;
 }
 
+/* A second's worth. */
+static uint64_t full(const struct config *config)
+{
+    return (uint64_t)config->accept_rate * BUCKET_ONE;
+}
+
 static void refill(struct gate_entry *entry, const struct config *config, uint64_t now)
 {
-    uint64_t most = (uint64_t)config->accept_rate * 1000;
-    uint64_t more = (now - entry->credit_at) * config->accept_rate;
-    entry->credit = now - entry->credit_at > 1000 || entry->credit + more > most
-                        ? most
-                        : entry->credit + more;
-    entry->credit_at = now;
+    bucket_fill(&entry->bucket, config->accept_rate, full(config), now);
 }
 
 static bool says_nothing(struct gate_entry *entry, const struct config *config, uint64_t now)
@@ -119,7 +120,7 @@ static bool says_nothing(struct gate_entry *entry, const struct config *config, 
     refill(entry, config, now);
     return entry->connections == 0 && entry->banned_until <= now &&
            (entry->failures == 0 || entry->failed_at + ban_of(config) <= now) &&
-           entry->credit >= (uint64_t)config->accept_rate * 1000;
+           entry->bucket.credit >= full(config);
 }
 
 static void sweep(struct gate *gate, const struct config *config, uint64_t now)
@@ -176,9 +177,9 @@ static const char *judge(struct gate_entry *entry, const struct config *config, 
         return "too many connections from its address (max_connections_per_ip)";
     if (config->accept_rate) {
         refill(entry, config, now);
-        if (entry->credit < 1000)
+        if (entry->bucket.credit < BUCKET_ONE)
             return "connections come too fast from its address (accept_rate)";
-        entry->credit -= 1000;
+        entry->bucket.credit -= BUCKET_ONE;
     }
     return NULL;
 }

@@ -11,9 +11,10 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "transport/bucket.h"
+
 struct handshakes {
-    uint64_t credit;    /* thousandths of handshakes */
-    uint64_t credit_at; /* milliseconds: when that was true */
+    struct bucket bucket;
 };
 
 /* Whether one may begin; rate 0 is no limit. `now` is milliseconds, and never goes back. */

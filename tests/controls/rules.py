@@ -417,7 +417,7 @@ RULES = {
     # ---- strangers --------------------------------------------------------------------------------
     "accept_rate is kept": end_to_end(
         "transport/gate.c",
-        "        if (entry->credit < 1000)",
+        "        if (entry->bucket.credit < BUCKET_ONE)",
         "        if (0)",
         "strangers.connections_too_fast-True"),
     "max_connections_per_ip is kept": end_to_end(
