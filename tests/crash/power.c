@@ -13,12 +13,9 @@
  * Any thread of the broker calls in; one lock. Memory is never given back: the process is short-lived.
  */
 #define _GNU_SOURCE
-#include <dlfcn.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
@@ -27,6 +24,8 @@
 #include <sys/stat.h>
 #include <sys/uio.h>
 #include <unistd.h>
+
+#include "tests/crash/preload.h"
 
 enum { SECTOR = 512, FILES = 64, DESCRIPTORS = 1 << 16 };
 
@@ -55,16 +54,6 @@ static struct {
 static uint64_t calls, cut_at, random_state;
 static bool started, lies;
 static const char *folder;
-
-#define REAL(name) ((__typeof__(&name))real(#name))
-
-static void *real(const char *name)
-{
-    void *found = dlsym(RTLD_NEXT, name);
-    if (!found)
-        abort();
-    return found;
-}
 
 static void start(void)
 {
@@ -120,13 +109,10 @@ static void opened(int fd, const char *path, int flags)
 
 int open(const char *path, int flags, ...)
 {
-    mode_t mode = 0;
-    if (flags & (O_CREAT | __O_TMPFILE)) {
-        va_list arguments;
-        va_start(arguments, flags);
-        mode = va_arg(arguments, mode_t);
-        va_end(arguments);
-    }
+    va_list arguments;
+    va_start(arguments, flags);
+    mode_t mode = open_mode(flags, arguments);
+    va_end(arguments);
     int fd = REAL(open)(path, flags, mode);
     int saved = errno;
     opened(fd, path, flags);
@@ -136,13 +122,10 @@ int open(const char *path, int flags, ...)
 
 int open64(const char *path, int flags, ...)
 {
-    mode_t mode = 0;
-    if (flags & (O_CREAT | __O_TMPFILE)) {
-        va_list arguments;
-        va_start(arguments, flags);
-        mode = va_arg(arguments, mode_t);
-        va_end(arguments);
-    }
+    va_list arguments;
+    va_start(arguments, flags);
+    mode_t mode = open_mode(flags, arguments);
+    va_end(arguments);
     return open(path, flags, mode);
 }
 

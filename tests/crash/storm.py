@@ -29,11 +29,6 @@ class Doomed(harness.Broker):
     def __init__(self, store, workers, options=""):
         super().__init__("tcp", options=CONFIG.format(store=store, workers=workers) + options)
 
-    def kill(self):
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.wait()
-
     def was_cut_off(self):
         """Whether the power went: its connections end a moment before the process does."""
         if not self.environment:
@@ -48,7 +43,7 @@ def power_library(folder):
     """Compiles the library that cuts the power; returns its path."""
     path = os.path.join(folder, "power.so")
     source = os.path.join(os.path.dirname(os.path.abspath(__file__)), "power.c")
-    subprocess.run(["gcc", "-std=c17", "-O2", "-shared", "-fPIC", "-Wall", "-Wextra", "-Werror", "-o",
+    subprocess.run(["gcc", "-std=c17", "-O2", "-shared", "-fPIC", "-Wall", "-Wextra", "-Werror", "-I", harness.ROOT, "-o",
                     path, source, "-ldl", "-pthread"], check=True)
     return path
 

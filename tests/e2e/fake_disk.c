@@ -9,10 +9,7 @@
  * the store's.
  */
 #define _GNU_SOURCE
-#include <dlfcn.h>
 #include <errno.h>
-#include <fcntl.h>
-#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -21,19 +18,11 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "tests/crash/preload.h"
+
 enum { DESCRIPTORS = 1 << 16 };
 
 static atomic_bool stored[DESCRIPTORS];
-
-#define REAL(name) ((__typeof__(&name))real(#name))
-
-static void *real(const char *name)
-{
-    void *found = dlsym(RTLD_NEXT, name);
-    if (!found)
-        abort();
-    return found;
-}
 
 static char letter(void)
 {
@@ -68,13 +57,10 @@ static bool is_store(const char *path)
 
 int open(const char *path, int flags, ...)
 {
-    mode_t mode = 0;
-    if (flags & (O_CREAT | __O_TMPFILE)) {
-        va_list arguments;
-        va_start(arguments, flags);
-        mode = va_arg(arguments, mode_t);
-        va_end(arguments);
-    }
+    va_list arguments;
+    va_start(arguments, flags);
+    mode_t mode = open_mode(flags, arguments);
+    va_end(arguments);
     int fd = REAL(open)(path, flags, mode);
     if (fd >= 0 && fd < DESCRIPTORS)
         atomic_store(&stored[fd], is_store(path));
@@ -83,13 +69,10 @@ int open(const char *path, int flags, ...)
 
 int open64(const char *path, int flags, ...)
 {
-    mode_t mode = 0;
-    if (flags & (O_CREAT | __O_TMPFILE)) {
-        va_list arguments;
-        va_start(arguments, flags);
-        mode = va_arg(arguments, mode_t);
-        va_end(arguments);
-    }
+    va_list arguments;
+    va_start(arguments, flags);
+    mode_t mode = open_mode(flags, arguments);
+    va_end(arguments);
     return open(path, flags, mode);
 }
 

@@ -20,6 +20,7 @@ import subprocess
 import time
 
 HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(os.path.dirname(HERE))
 NOCTULE = os.environ.get("NOCTULE", "")
 IS_MOSQUITTO = os.path.basename(NOCTULE) == "mosquitto"
 
@@ -312,8 +313,7 @@ class Broker:
             if kind is None:
                 self.stop()
             else:
-                self.process.kill()
-                self.process.wait()
+                self.kill()
         if kind is None:
             self.check_log()
 
@@ -362,6 +362,15 @@ class Broker:
         self.signal(signal.SIGTERM)
         code = self.wait_exit()
         assert code == 0, f"the broker ended with {code} after SIGTERM"
+
+    def kill(self):
+        """Its end without a word, as by kill -9; nothing when it has ended already."""
+        self.process.kill()
+        self.process.wait()
+
+    def end(self, how):
+        """By "kill" or "stop"."""
+        {"kill": self.kill, "stop": self.stop}[how]()
 
     def check_log(self):
         report = SANITIZER_REPORT.search(self.log())

@@ -136,18 +136,21 @@ def test_loss_fails_the_run():
         assert report["failed"] and report["lost"] > 0
 
 
+def expect_failure(code, said, *arguments):
+    """The program ends with the code, and says so."""
+    done = run(NOCTULE, "bench", *arguments, check=False)
+    assert done.returncode == code
+    assert said in done.stdout
+
+
 @noctule_only
 def test_no_broker_is_an_error():
-    done = run(NOCTULE, "bench", "fanin", "-h", "127.0.0.1", "-p", "1", check=False)
-    assert done.returncode == 1
-    assert "no connection to the broker" in done.stdout
+    expect_failure(1, "no connection to the broker", "fanin", "-h", "127.0.0.1", "-p", "1")
 
 
 @noctule_only
 def test_mistake_in_arguments_is_named():
-    done = run(NOCTULE, "bench", "fanin", "-q", "3", check=False)
-    assert done.returncode == 2
-    assert "-q cannot be 3" in done.stdout
+    expect_failure(2, "-q cannot be 3", "fanin", "-q", "3")
 
 
 @cases(version=("311", "5"))
@@ -168,20 +171,15 @@ def test_clients_have_a_name_and_a_password(version):
 @noctule_only
 def test_connections_that_are_refused_say_why():
     with Broker("tcp") as broker:
-        done = run(NOCTULE, "bench", "connect", "-p", str(broker.tcp.port), "--tls", "--messages", "20", check=False)
-        assert done.returncode == 1
-        assert "before it could say CONNECT" in done.stdout
+        expect_failure(1, "before it could say CONNECT",
+                       "connect", "-p", str(broker.tcp.port), "--tls", "--messages", "20")
 
 
 @noctule_only
 def test_process_that_is_not_there_is_named():
-    done = run(NOCTULE, "bench", "fanin", "--pid", str(2 ** 31 - 1), check=False)
-    assert done.returncode == 2
-    assert "there is no process" in done.stdout
+    expect_failure(2, "there is no process", "fanin", "--pid", str(2 ** 31 - 1))
 
 
 @noctule_only
 def test_more_connections_than_descriptors_is_an_error_at_once():
-    done = run(NOCTULE, "bench", "idle", "--count", "10000000", check=False)
-    assert done.returncode == 1
-    assert "limit of open files" in done.stdout
+    expect_failure(1, "limit of open files", "idle", "--count", "10000000")

@@ -24,14 +24,6 @@ def fill(broker):
             publisher.publish("a", f"message-{number:04}-" + "x" * 180, qos=1)
 
 
-def end(broker, how):
-    if how == "kill":
-        broker.process.kill()
-        broker.process.wait()
-    else:
-        broker.stop()
-
-
 def data_file(broker):
     return os.path.join(broker.store_path, "data.mdb")
 
@@ -100,7 +92,7 @@ def test_what_can_be_read_of_a_damaged_store_is_kept(what, how):
     damage, least, most = DAMAGES[what]
     with Broker("tcp") as broker:
         fill(broker)
-        end(broker, how)
+        broker.end(how)
         change(broker, damage)
         broker.start()
         broker.wait_log(r"is damaged.*data\.mdb\.damaged-\d{8}-\d{6}")
@@ -114,7 +106,7 @@ def test_what_can_be_read_of_a_damaged_store_is_kept(what, how):
         if what in ("page", "bit"):  # all that was elsewhere is whole
             assert present and retained(broker) == [b"value"]
             assert 150 not in numbers and {0, MESSAGES - 1} <= set(numbers), numbers
-        end(broker, "kill")
+        broker.end("kill")
         broker.start()  # it is whole from now on
         broker.wait_log("storing in")
         assert broker.log().count("is damaged") == 1
@@ -159,7 +151,7 @@ def test_store_of_a_newer_version_is_refused_untouched(how):
     broker.start()
     try:
         fill(broker)
-        end(broker, how)
+        broker.end(how)
         change(broker, of_a_newer_version)
         before = digests(broker)
         try:

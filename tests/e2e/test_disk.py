@@ -28,7 +28,8 @@ class Disk:
             raise harness.Skip("a sanitizer's library must be loaded before ours that is the disk")
         self.path = os.path.join(harness.TEST_DIR, "disk")
         library = os.path.join(harness.TEST_DIR, "fake_disk.so")
-        harness.run("cc", "-shared", "-fPIC", "-o", library, os.path.join(harness.HERE, "fake_disk.c"), "-ldl")
+        harness.run("cc", "-shared", "-fPIC", "-I", harness.ROOT, "-o", library,
+                    os.path.join(harness.HERE, "fake_disk.c"), "-ldl")
         self.environment = {"LD_PRELOAD": library, "DISK_CONTROL": self.path}
         self.becomes("works")
 
@@ -107,9 +108,12 @@ def is_held_back(client):
         client.stream.setblocking(True)
 
 
-def go_through_a_bad_time(broker, publisher, watcher, gets_bad, gets_well, payload=b"x" * 1000, for_all=True):
+def go_through_a_bad_time(broker, gets_bad, gets_well, payload=b"x" * 1000, for_all=True):
     """From the first message that is not acknowledged to the first that is again. Returns those that were. Unless
     it is bad for all, there is room for what is smaller than a message."""
+    start_sleeper(broker)
+    watcher = Watcher(broker)
+    publisher = wire.connected(broker.tcp, "publisher", version=5)
     accepted, number = [], 0
     gets_bad()
 
@@ -163,8 +167,7 @@ def select_readable(client):
 
 def expect_after_a_crash(broker, accepted):
     """What was acknowledged is there, in order, and nothing that was refused came before it was."""
-    broker.process.kill()
-    broker.process.wait()
+    broker.kill()
     broker.start()
     with wire.Client(broker.tcp, client_id="sleeper") as sleeper:
         assert sleeper.connect(clean=False).session_present
@@ -193,10 +196,6 @@ def test_small_disk_that_is_full(kind):
         filler = os.path.join(folder, "filler")
         options = OPTIONS + f"persistence_location {folder}/store\nstore_min_free 0\n"
         with Broker("tcp", options=options) as broker:
-            start_sleeper(broker)
-            watcher = Watcher(broker)
-            publisher = wire.connected(broker.tcp, "publisher", version=5)
-
             def fill():
                 with open(filler, "wb", buffering=0) as file:
                     with contextlib.suppress(OSError):
@@ -204,7 +203,7 @@ def test_small_disk_that_is_full(kind):
                             file.write(bytes(65536))
                     os.fsync(file.fileno())
 
-            accepted = go_through_a_bad_time(broker, publisher, watcher, fill, lambda: os.unlink(filler),
+            accepted = go_through_a_bad_time(broker, fill, lambda: os.unlink(filler),
                                              b"x" * 50000, for_all=False)
             assert len(accepted) > 2, accepted
             expect_after_a_crash(broker, accepted)
@@ -217,10 +216,6 @@ def test_store_min_free_acts_before_the_disk_is_full():
         filler = os.path.join(folder, "filler")
         options = OPTIONS + f"persistence_location {folder}/store\nstore_min_free 3MB\n"
         with Broker("tcp", options=options) as broker:
-            start_sleeper(broker)
-            watcher = Watcher(broker)
-            publisher = wire.connected(broker.tcp, "publisher", version=5)
-
             def fill():
                 with open(filler, "wb") as file:
                     file.write(bytes(free_bytes(folder) - 2_500_000))
@@ -229,7 +224,7 @@ def test_store_min_free_acts_before_the_disk_is_full():
                 assert free_bytes(folder) > 2_000_000, free_bytes(folder)  # others still have theirs
                 os.unlink(filler)
 
-            accepted = go_through_a_bad_time(broker, publisher, watcher, fill, make_room)
+            accepted = go_through_a_bad_time(broker, fill, make_room)
             expect_after_a_crash(broker, accepted)
 
 
@@ -239,11 +234,7 @@ def test_store_min_free_acts_before_the_disk_is_full():
 def test_disk_that_fails(how):
     disk = Disk()
     with Broker("tcp", options=OPTIONS, environment=disk.environment) as broker:
-        start_sleeper(broker)
-        watcher = Watcher(broker)
-        publisher = wire.connected(broker.tcp, "publisher", version=5)
-        accepted = go_through_a_bad_time(broker, publisher, watcher, lambda: disk.becomes(how),
-                                         lambda: disk.becomes("works"))
+        accepted = go_through_a_bad_time(broker, lambda: disk.becomes(how), lambda: disk.becomes("works"))
         expect_after_a_crash(broker, accepted)
 
 

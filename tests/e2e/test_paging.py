@@ -73,8 +73,7 @@ def test_twenty_thousand_messages_wait_on_disk_and_arrive_in_order(workers, rest
         grown = own_memory(broker) - before
         assert SANITIZED or grown < count * SIZE / 3, f"{grown} bytes for {count} messages of {SIZE}"
         if restart:
-            broker.process.kill()
-            broker.process.wait()
+            broker.kill()
             broker.start()
         traffic = Traffic(broker)
         traffic.start()
@@ -110,8 +109,7 @@ def test_messages_that_are_only_on_disk_are_counted():
             with wire.connected(broker.tcp, "looks") as looks:
                 looks.subscribe("$SYS/broker/store/messages/count", "$SYS/broker/store/messages/bytes")
                 stored(looks, lambda messages, size: messages >= count and size >= count * SIZE)
-            broker.process.kill()
-            broker.process.wait()
+            broker.kill()
             broker.start()
         with wire.connected(broker.tcp, "looks") as looks, wire.connected(broker.tcp, "sleeper", clean=False) as sleeper:
             drain(sleeper, count)

@@ -12,14 +12,6 @@ import wire
 from harness import NOCTULE, Broker, cases, noctule_only
 
 
-def end(broker, how):
-    if how == "kill":
-        broker.process.kill()
-        broker.process.wait()
-    else:
-        broker.stop()
-
-
 @noctule_only
 @cases(how=["stop", "kill"], workers=[1, 2])
 def test_acknowledged_is_there_after_a_restart(how, workers):
@@ -31,7 +23,7 @@ def test_acknowledged_is_there_after_a_restart(how, workers):
             publisher.publish("kept", "value", qos=1, retain=True)
             for number in range(20):
                 publisher.publish("a/b", str(number), qos=1 + number % 2)
-        end(broker, how)
+        broker.end(how)
         broker.start()
         with wire.Client(broker.tcp, client_id="sleeper") as sleeper:
             assert sleeper.connect(clean=False).session_present
@@ -56,7 +48,7 @@ def test_wills_and_groups_are_there_after_a_restart(how, workers):
                 publisher.publish("work/now", str(number), qos=1)
         device = wire.connected(broker.tcp, "device", clean=False,
                                 will=wire.Will("gone/device", "yes", qos=1))
-        end(broker, how)
+        broker.end(how)
         device.close()
         broker.start()
         with wire.Client(broker.tcp, client_id="sleeper") as sleeper:
@@ -180,7 +172,7 @@ def test_interval_acknowledges_at_once_and_what_was_written_is_there_after_a_cra
                 publisher.publish("a", str(number), qos=1 + number % 2)
         while int(observer.message().payload) < 10:
             pass
-        end(broker, "kill")
+        broker.end("kill")
         broker.start()
         with wire.Client(broker.tcp, client_id="sleeper") as sleeper:
             assert sleeper.connect(clean=False).session_present
@@ -240,7 +232,7 @@ def test_full_disk_holds_acknowledgements_back_and_goes_on():
             resource.prlimit(pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
             broker.wait_log("The store writes again")
             publisher.publish("a", "stored", qos=1)
-        end(broker, "kill")
+        broker.end("kill")
         broker.start()
         with wire.Client(broker.tcp, client_id="sleeper") as sleeper:
             sleeper.connect(clean=False)

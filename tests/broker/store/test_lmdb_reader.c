@@ -161,14 +161,6 @@ static void test_store_reading_tells_what_is_missing(void **state)
     store_fetch_free(fetch);
 }
 
-static void set_room(rlim_t bytes)
-{
-    struct rlimit limit;
-    assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
-    limit.rlim_cur = bytes < limit.rlim_max ? bytes : limit.rlim_max;
-    assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
-}
-
 /* The disk is full when it is known who receives it: it is there, and not for anybody yet. */
 static void test_store_reading_waits_for_what_is_routed_late(void **state)
 {
@@ -181,7 +173,7 @@ static void test_store_reading_waits_for_what_is_routed_late(void **state)
     assert_true(stored_route(m->stored, 1));
     m->stored->receivers[0] = (struct receiver){ .slot = 1, .qos = 1 };
     m->stored->count = m->stored->left = 1;
-    set_room(4096);
+    lmdb_set_room(4096);
     lmdb_add_message(f, 0, STORE_ROUTED, m, 0);
     uint64_t position = lmdb_submit(f, 0);
     struct store_stats stats;
@@ -199,7 +191,7 @@ static void test_store_reading_waits_for_what_is_routed_late(void **state)
     struct store_fetch *fetch = lmdb_answer(f, 1);
     expect_item(&fetch->items[0], there, NULL); /* asked for later, answered first */
     store_fetch_free(fetch);
-    set_room(RLIM_INFINITY);
+    lmdb_set_room(RLIM_INFINITY);
     fetch = lmdb_answer(f, 1);
     expect_item(&fetch->items[0], sequence, "u");
     store_fetch_free(fetch);

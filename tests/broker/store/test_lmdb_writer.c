@@ -25,17 +25,9 @@ static int setup(void **state)
     return 0;
 }
 
-static void set_room(rlim_t bytes)
-{
-    struct rlimit limit;
-    assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
-    limit.rlim_cur = bytes < limit.rlim_max ? bytes : limit.rlim_max;
-    assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
-}
-
 static int teardown(void **state)
 {
-    set_room(RLIM_INFINITY);
+    lmdb_set_room(RLIM_INFINITY);
     return lmdb_teardown(state);
 }
 
@@ -61,13 +53,13 @@ static void test_writer_that_cannot_write_holds_acknowledgements_back(void **sta
 {
     struct lmdb_fixture *f = *state;
     bool failed;
-    set_room(4096);
+    lmdb_set_room(4096);
     uint64_t first = submit_message(f, 0, "1");
     wait_for_state(f, STORE_WAITING);
     assert_int_equal(f->store->ops->collect(f->store, 0, &failed), first - 1);
     assert_false(failed);
     uint64_t second = submit_message(f, 0, "2");
-    set_room(RLIM_INFINITY);
+    lmdb_set_room(RLIM_INFINITY);
     assert_false(lmdb_wait(f, 0, second));
     wait_for_state(f, STORE_WRITES);
     lmdb_expect(f, "session 1 s\nmessage a=1 to 1/1\nmessage a=2 to 1/1\n");
@@ -79,7 +71,7 @@ static void test_writer_that_cannot_write_for_long_tells_it(void **state)
     struct message *kept = lmdb_message(f, "a", "kept", TO(1));
     lmdb_add_message(f, 0, STORE_MESSAGE, kept, 0);
     lmdb_commit(f, 0);
-    set_room(4096);
+    lmdb_set_room(4096);
     lmdb_add_message(f, 0, STORE_DONE, kept, 1); /* in the batch that fails; stays true */
     uint64_t first = submit_message(f, 0, "1");
     wait_for_state(f, STORE_WAITING);
@@ -88,7 +80,7 @@ static void test_writer_that_cannot_write_for_long_tells_it(void **state)
     uint64_t second = submit_message(f, 0, "2"); /* fails at the first attempt */
     assert_true(lmdb_wait(f, 0, second));
     assert_false(f->store->ops->behind(f->store)); /* others are told, too, instead of waiting */
-    set_room(RLIM_INFINITY);
+    lmdb_set_room(RLIM_INFINITY);
     wait_for_state(f, STORE_WRITES);
     assert_false(lmdb_wait(f, 0, submit_message(f, 0, "3")));
     message_unref(kept);
@@ -99,12 +91,12 @@ static void test_writer_tells_each_worker_its_own(void **state)
 {
     struct lmdb_fixture *f = *state;
     bool failed;
-    set_room(4096);
+    lmdb_set_room(4096);
     uint64_t first = submit_message(f, 0, "1");
     wait_for_state(f, STORE_WAITING);
     lmdb_clock_set(lmdb_clock() + f->options.full_timeout);
     assert_true(lmdb_wait(f, 0, first));
-    set_room(RLIM_INFINITY);
+    lmdb_set_room(RLIM_INFINITY);
     wait_for_state(f, STORE_WRITES);
     assert_false(lmdb_wait(f, 1, submit_message(f, 1, "2")));
     assert_int_equal(f->store->ops->collect(f->store, 0, &failed), first); /* told once */
@@ -118,12 +110,12 @@ static void test_writer_failure_is_told_of_its_batches_alone(void **state)
     struct lmdb_fixture *f = *state;
     bool failed;
     uint64_t good = submit_message(f, 0, "1");
-    set_room(4096);
+    lmdb_set_room(4096);
     uint64_t bad = submit_message(f, 1, "2");
     wait_for_state(f, STORE_WAITING);
     lmdb_clock_set(lmdb_clock() + f->options.full_timeout);
     wait_for_state(f, STORE_REFUSES);
-    set_room(RLIM_INFINITY);
+    lmdb_set_room(RLIM_INFINITY);
     wait_for_state(f, STORE_WRITES);
     uint64_t last = submit_message(f, 1, "3");
     while (atomic_load(&f->lmdb->lanes[1].finished) < last)
@@ -139,7 +131,7 @@ static void test_writer_is_behind_with_old_data(void **state)
 {
     struct lmdb_fixture *f = *state;
     assert_false(f->store->ops->behind(f->store));
-    set_room(4096);
+    lmdb_set_room(4096);
     submit_message(f, 0, "1");
     wait_for_state(f, STORE_WAITING);
     assert_false(f->store->ops->behind(f->store));
@@ -163,7 +155,7 @@ static void test_writer_is_behind_later_where_commits_take_long(void **state)
     lmdb_clock_step(0);
     f->store->ops->stats(f->store, &stats);
     assert_int_equal(stats.median, 90);
-    set_room(4096);
+    lmdb_set_room(4096);
     submit_message(f, 0, "1");
     wait_for_state(f, STORE_WAITING);
     lmdb_clock_set(lmdb_clock() + 360);
@@ -177,7 +169,7 @@ static void test_writer_is_behind_with_much_data(void **state)
     struct lmdb_fixture *f = *state;
     static char payload[60001];
     memset(payload, 'x', sizeof payload - 1);
-    set_room(4096);
+    lmdb_set_room(4096);
     submit_message(f, 0, "1");
     wait_for_state(f, STORE_WAITING);
     uint64_t much = 0;
@@ -188,7 +180,7 @@ static void test_writer_is_behind_with_much_data(void **state)
         much = submit_message(f, 0, payload);
     assert_true(f->store->ops->behind(f->store));
     unsigned long now, seen = lmdb_wakes();
-    set_room(RLIM_INFINITY);
+    lmdb_set_room(RLIM_INFINITY);
     while ((now = lmdb_wakes()) < seen + LMDB_WORKERS) /* all are told that it has caught up */
         lmdb_wait_wake(now);
     assert_false(lmdb_wait(f, 0, much));
@@ -298,7 +290,7 @@ static void test_writer_failed_exchange_has_not_happened(void **state)
     lmdb_add_exchange(f, 0, STORE_OUTBOUND, 1, 1, AWAIT_PUBREC, m);
     lmdb_add_exchange(f, 0, STORE_INBOUND_QOS2, 1, 2, 0, NULL);
     lmdb_commit(f, 0);
-    set_room(4096);
+    lmdb_set_room(4096);
     lmdb_add_exchange(f, 0, STORE_OUTBOUND, 1, 1, AWAIT_PUBCOMP, NULL);
     lmdb_add_exchange(f, 0, STORE_OUTBOUND, 1, 3, AWAIT_PUBREC, m);
     lmdb_add_exchange(f, 0, STORE_INBOUND_QOS2, 1, 4, 0, NULL);
@@ -308,7 +300,7 @@ static void test_writer_failed_exchange_has_not_happened(void **state)
     wait_for_state(f, STORE_WAITING);
     lmdb_clock_set(lmdb_clock() + f->options.full_timeout);
     assert_true(lmdb_wait(f, 0, position));
-    set_room(RLIM_INFINITY);
+    lmdb_set_room(RLIM_INFINITY);
     wait_for_state(f, STORE_WRITES);
     message_unref(m);
     lmdb_expect(f, "session 1 s\nmessage a=x to 1/1 [1 group 0 id 1 state 2 order 1]\n");
@@ -427,7 +419,7 @@ static void test_writer_interval_that_cannot_be_kept_is_told(void **state)
     (void)submit_message(f, 0, "0"); /* the last commit was long ago */
     while (commits(f) == 0)
         sched_yield();
-    set_room(4096);
+    lmdb_set_room(4096);
     uint64_t acknowledged = submit_message(f, 0, "acknowledged");
     expect_acknowledged(f, 0, acknowledged);
     lmdb_clock_set(lmdb_clock() + 20);
@@ -437,7 +429,7 @@ static void test_writer_interval_that_cannot_be_kept_is_told(void **state)
     lmdb_clock_set(lmdb_clock() + f->options.full_timeout);
     assert_true(lmdb_wait(f, 0, held));
     assert_true(lmdb_wait(f, 1, submit_message(f, 1, "refused at once")));
-    set_room(RLIM_INFINITY);
+    lmdb_set_room(RLIM_INFINITY);
     wait_for_state(f, STORE_WRITES);
     expect_acknowledged(f, 0, submit_message(f, 0, "after it"));
     f->options.interval = 0;

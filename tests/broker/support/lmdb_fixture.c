@@ -56,6 +56,14 @@ unsigned long lmdb_wakes(void)
     return count;
 }
 
+void lmdb_set_room(rlim_t bytes)
+{
+    struct rlimit limit;
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &limit), 0);
+    limit.rlim_cur = bytes < limit.rlim_max ? bytes : limit.rlim_max;
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &limit), 0);
+}
+
 void lmdb_look(const struct lmdb_fixture *f, struct walk *walk)
 {
     *walk = (struct walk){ .env = f->lmdb->env, .meta = f->lmdb->meta };

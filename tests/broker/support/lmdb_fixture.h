@@ -8,6 +8,8 @@
 
 #include "broker/store/lmdb_state.h"
 
+#include <sys/resource.h>
+
 enum { LMDB_WORKERS = 2, LOADED_MAX = 65536 };
 
 struct lmdb_fixture {
@@ -52,6 +54,10 @@ void lmdb_commit(struct lmdb_fixture *f, unsigned worker);
 /* Waits until the store has woken up a worker once more. */
 void lmdb_wait_wake(unsigned long seen);
 unsigned long lmdb_wakes(void);
+
+/* How large files may become from now on: a full disk, when the signal SIGXFSZ is ignored. RLIM_INFINITY: as
+ * large as before. */
+void lmdb_set_room(rlim_t bytes);
 
 /* The open store as a reader sees it, until it is let go. No second time by path: LMDB's newer versions then take
  * the locks away from the first. */
